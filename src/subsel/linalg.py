@@ -1,0 +1,135 @@
+"""Inner products, norms and combinations of pytrees of arrays.
+
+Everything is accumulated in float32 at least (float64 where a leaf is float64), over
+the real and imaginary parts alike: complex leaves are vectors of twice their size.
+"""
+
+import jax
+import jax.numpy as jnp
+
+# Between these bounds a float32 sum of squares has neither lost a leading term to
+# underflow nor overflowed.
+_SAFE_SQUARES = (1e-28, 1e28)
+_LARGEST_EXPONENT = 120  # 2**-120 and its reciprocal are both normal float32 numbers
+
+
+def accumulator(tree):
+    """The real dtype that sums over the leaves of ``tree`` are taken in."""
+    dtypes = [jnp.result_type(leaf) for leaf in jax.tree.leaves(tree)]
+    return jnp.finfo(jnp.result_type(jnp.float32, *dtypes)).dtype
+
+
+def inner(a, b):
+    """Real inner product <a, b> of two pytrees of one structure; a scalar."""
+    dtype = accumulator(a)
+
+    def leaf(x, y):
+        if jnp.iscomplexobj(x):
+            return leaf(x.real, y.real) + leaf(x.imag, y.imag)
+        # A sum of products, not a dot: it keeps any sharding, and no TF32 creeps in.
+        return jnp.sum(x.astype(dtype) * y.astype(dtype))
+
+    return sum(jax.tree.leaves(jax.tree.map(leaf, a, b)), jnp.zeros((), dtype))
+
+
+def norm(tree):
+    """Euclidean norm of a pytree, without underflow or overflow of the squares.
+
+    One pass over the data where the plain sum of squares is safe, two where it is not.
+    Returns NaN when an entry is NaN or infinite.
+    """
+    squares = inner(tree, tree)
+    low, high = _SAFE_SQUARES
+
+    def scaled():
+        leaves = jax.tree.leaves(tree)
+        largest = [jnp.max(jnp.abs(x), initial=0).astype(squares.dtype) for x in leaves]
+        top = jnp.max(jnp.stack([jnp.zeros_like(squares), *largest]))
+        unit = jax.tree.map(lambda x: x / jnp.where(top == 0, 1, top), leaves)
+        return top * jnp.sqrt(inner(unit, unit))
+
+    safe = (squares > low) & (squares < high)
+    return jax.lax.cond(safe, lambda: jnp.sqrt(squares), scaled)
+
+
+def power_of_two(length):
+    """A power of two near ``length``, between 2**-120 and 2**120; 1 if not finite."""
+    exponent = jnp.frexp(length)[1]
+    exponent = jnp.where(length == 0, -_LARGEST_EXPONENT, exponent)
+    exponent = jnp.clip(exponent, -_LARGEST_EXPONENT, _LARGEST_EXPONENT)
+    return jnp.ldexp(
+        jnp.ones_like(length), jnp.where(jnp.isfinite(length), exponent, 0)
+    )
+
+
+def scale(tree, factor):
+    """``factor`` times every leaf, computed in the accumulator, in the leaf's dtype."""
+    dtype = accumulator(tree)
+
+    def leaf(x):
+        wide = jnp.promote_types(x.dtype, dtype)
+        return (x.astype(wide) * factor).astype(x.dtype)
+
+    return jax.tree.map(leaf, tree)
+
+
+def resize(tree, norm, length):
+    """A tree of the given ``norm`` brought to ``length``; a zero tree stays zero."""
+    dtype = accumulator(tree)
+    divisor = jnp.where(norm > 0, norm, 1)
+
+    def leaf(x):
+        wide = jnp.promote_types(x.dtype, dtype)
+        return (x.astype(wide) / divisor * length).astype(x.dtype)
+
+    return jax.tree.map(leaf, tree)
+
+
+def where(condition, a, b):
+    """``a`` where the scalar ``condition`` holds, else ``b``; bits are kept."""
+    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), a, b)
+
+
+def combine(rows, weights):
+    """The sum of ``weights[k] * rows[k]`` over a tuple of pytrees.
+
+    A weight of exactly zero removes its row, whatever the row holds: a NaN that was not
+    selected stays out.
+    """
+
+    def leaf(*leaves):
+        wide = jnp.promote_types(leaves[0].dtype, weights.dtype)
+        terms = [
+            jnp.where(w == 0, 0, w * x.astype(wide))
+            for w, x in zip(weights, leaves, strict=True)
+        ]
+        return sum(terms).astype(leaves[0].dtype)
+
+    return jax.tree.map(leaf, *rows)
+
+
+def pick(rows, index):
+    """``rows[index]`` for a traced ``index``, bit for bit."""
+    picked = rows[0]
+    for k, row in enumerate(rows[1:], start=1):
+        picked = where(index == k, row, picked)
+    return picked
+
+
+def unit_ball(key, tree):
+    """A point drawn uniformly from the unit ball, shaped like ``tree``.
+
+    A normalised Gaussian has a uniform direction, and U^(1/P) the radius of a uniform
+    point among P dimensions (Muller 1959).
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    direction_key, radius_key = jax.random.split(key)
+    keys = jax.random.split(direction_key, max(len(leaves), 1))
+    draws = [
+        jax.random.normal(k, x.shape, x.dtype)
+        for k, x in zip(keys, leaves, strict=False)
+    ]
+    size = sum(x.size * (2 if jnp.iscomplexobj(x) else 1) for x in leaves)
+    radius = jax.random.uniform(radius_key) ** (1 / max(size, 1))
+    direction = jax.tree.unflatten(structure, draws)
+    return resize(direction, norm(direction), radius)

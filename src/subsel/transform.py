@@ -1,0 +1,201 @@
+"""The transform: candidates x selector x zero rule, as one Optax transformation."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from subsel import linalg
+from subsel.candidates import Candidates, Context, Oracle, at, current
+from subsel.selection import KINDS, Geometry, Selector, latest
+from subsel.zero import Zero, ZeroRule, stop
+
+SCALES = ("raw", "unit", "match")
+_DECAY = 0.99  # of the running norm that ``rtol`` refers to
+
+
+class SelectReport(NamedTuple):
+    """What the last update did; for logs, by ``optax.tree.get(state, "cosine")``."""
+
+    selected_norm: jax.Array  # Euclidean norm of the selection, before ``scale``
+    norm_ratio: jax.Array  # that, over the norm of the newest candidate
+    cosine: jax.Array  # between the selection and the newest candidate
+    entropy: jax.Array  # of the weights, in nats
+    fired: jax.Array  # whether the zero rule acted
+    firings: jax.Array  # int32, how often it has acted so far
+
+
+class SelectState(NamedTuple):
+    """State of :func:`select_subgradient`."""
+
+    count: jax.Array  # int32, number of updates so far
+    oracle: Any
+    zero: Any
+    running_norm: jax.Array  # moving average of the norms that were not small
+    streak: jax.Array  # int32, small selections in a row
+    report: SelectReport
+
+
+def select_subgradient(
+    candidates: Oracle | None = None,
+    select: Selector | None = None,
+    on_zero: ZeroRule | None = None,
+    scale: str = "raw",
+    *,
+    tol: float | Callable = 0.0,
+    rtol: float | Callable = 0.0,
+    patience: int = 1,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Choose which element of the candidates' hull becomes the update.
+
+    With candidates :math:`g_1 \dots g_K` and their Gram matrix G, a selector w and a
+    zero rule z, the update is
+
+    .. math::
+        u = \sum_k w_k(G)\, g_k, \qquad
+        u' = \begin{cases} s(u) & \|u\| > \tau \\ z(u) & \text{otherwise}\end{cases}
+        \qquad \tau = \max(\text{tol}, \text{rtol} \cdot \overline{\|u\|})
+
+    where s is ``scale``. The defaults are the identity, bit for bit. Use it in a chain
+    before a preconditioner (the selection is then Euclidean), or after it.
+
+    Args:
+        candidates: where candidates come from; :func:`subsel.current` by default.
+        select: which element is taken; :func:`subsel.latest` by default.
+        on_zero: what is done when the element is small; :func:`subsel.stop` by default.
+        scale: ``"raw"``; ``"unit"`` (u / |u|: the step length is then the learning
+            rate); ``"match"`` (the length of the newest candidate). Zero stays zero,
+            and what a zero rule emits keeps its own length.
+        tol: selections of at most this Euclidean norm are small; a number or a schedule
+            of the count. 0 means exactly zero.
+        rtol: the same, relative to the running norm of the selections so far.
+        patience: the zero rule acts from this many small selections in a row.
+
+    Returns:
+        An ``optax.GradientTransformationExtraArgs``. Its ``update`` takes ``grad_fn``
+        (parameters to gradients), for rules that evaluate, and ignores extra arguments
+        that it does not know. Without such a rule it needs neither ``params`` nor
+        ``grad_fn``.
+
+    Raises:
+        ValueError: unknown ``scale`` or kind of selector, a selector whose weights are
+            not ``[K]``, negative tolerances, ``patience`` < 1, or an argument that a
+            rule needs and ``update`` was not given; at construction or at trace time.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, optax, subsel
+        >>> tx = optax.chain(
+        ...     subsel.select_subgradient(subsel.history(2), subsel.min_norm()),
+        ...     optax.scale_by_learning_rate(0.1),
+        ... )
+        >>> params = jnp.array([1.0, -2.0])
+        >>> state = tx.init(params)
+        >>> updates, state = tx.update(jax.grad(lambda x: abs(x).sum())(params), state)
+        >>> updates
+        Array([-0.1,  0.1], dtype=float32)
+
+    References:
+        Clarke, Optimization and Nonsmooth Analysis, 1983. Goldstein, Optimization of
+        Lipschitz continuous functions, 1977.
+    """
+    candidates = current() if candidates is None else candidates
+    select = latest() if select is None else select
+    on_zero = stop() if on_zero is None else on_zero
+    if scale not in SCALES:
+        raise ValueError(f"scale={scale!r}: expected one of {SCALES}")
+    if select.kind not in KINDS:
+        raise ValueError(f"a selector of kind {select.kind!r}: expected one of {KINDS}")
+    for name, number in {"tol": tol, "rtol": rtol, "patience": patience - 1}.items():
+        if isinstance(number, int | float) and number < 0:
+            raise ValueError(f"select_subgradient: {name} is out of range (too small)")
+
+    def init(params):
+        number = jnp.zeros((), linalg.accumulator(params))
+        none = jnp.zeros((), jnp.int32)
+        report = SelectReport(*[number] * 4, fired=jnp.zeros((), bool), firings=none)
+        return SelectState(
+            count=none,
+            oracle=candidates.init(params),
+            zero=on_zero.init(params),
+            running_norm=number,
+            streak=none,
+            report=report,
+        )
+
+    def update(updates, state, params=None, *, grad_fn=None, **extra_args):
+        del extra_args
+        context = Context(params, state.count, grad_fn)
+        proposed = candidates.propose(updates, state.oracle, context)
+        weights, geometry, unit = _select(select, proposed)
+        if select.kind == "onehot":
+            selected = linalg.pick(proposed.rows, jnp.argmax(weights))
+        else:
+            selected = linalg.combine(proposed.rows, weights)
+        norm = linalg.norm(selected)
+
+        threshold = jnp.maximum(
+            at(tol, state.count), at(rtol, state.count) * state.running_norm
+        ).astype(norm.dtype)
+        small = norm <= threshold
+        streak = jnp.where(small, optax.safe_increment(state.streak), 0)
+        zero = Zero(streak >= patience, small, norm, threshold)
+        reference = unit * jnp.sqrt(geometry.gram[geometry.newest, geometry.newest])
+        emitted = selected
+        if scale != "raw":
+            length = 1.0 if scale == "unit" else reference
+            emitted = linalg.resize(selected, norm, length)
+        emitted, zero_state = on_zero.apply(emitted, state.zero, zero, context)
+
+        mixed = state.running_norm * _DECAY + norm * (1 - _DECAY)
+        running = jnp.where(state.running_norm > 0, mixed, norm)
+        keep = small | ~jnp.isfinite(norm)
+        share = jnp.abs(weights) / jnp.sum(jnp.abs(weights))
+        report = SelectReport(
+            selected_norm=norm,
+            norm_ratio=norm / jnp.where(reference > 0, reference, 1),
+            cosine=_cosine(geometry, weights),
+            entropy=-jnp.sum(jax.scipy.special.xlogy(share, share)),
+            fired=zero.fired,
+            firings=state.report.firings + zero.fired.astype(jnp.int32),
+        )
+        state = SelectState(
+            count=optax.safe_increment(state.count),
+            oracle=candidates.observe(state.oracle, proposed, selected, context),
+            zero=zero_state,
+            running_norm=jnp.where(keep, state.running_norm, running),
+            streak=streak,
+            report=report,
+        )
+        return emitted, state
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _select(select: Selector, proposed: Candidates):
+    """Weights ``[K]``, the geometry that they were chosen on, and its unit of length.
+
+    Lengths are divided by the largest among the valid candidates: 1e30 and 1e-30 in
+    one set neither overflow nor hide each other.
+    """
+    unit = jnp.max(jnp.where(proposed.valid, proposed.scale, 0))
+    relative = proposed.scale / unit
+    gram = proposed.gram * relative[:, None] * relative[None, :]
+    geometry = Geometry(
+        gram, proposed.valid, proposed.age, proposed.distance, proposed.newest
+    )
+    weights = jnp.asarray(select.weights(geometry), gram.dtype)
+    if weights.shape != (len(proposed.rows),):
+        raise ValueError(
+            f"the selector returned weights of shape {weights.shape}; expected "
+            f"({len(proposed.rows)},), one for each candidate"
+        )
+    return weights, geometry, unit
+
+
+def _cosine(geometry: Geometry, weights):
+    """Between the selection and the newest candidate, from the Gram matrix alone."""
+    product = geometry.gram @ weights
+    lengths = (weights @ product) * geometry.gram[geometry.newest, geometry.newest]
+    return product[geometry.newest] / jnp.sqrt(jnp.where(lengths > 0, lengths, 1))

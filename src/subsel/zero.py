@@ -1,0 +1,195 @@
+"""Zero rules: what is done when the selection is (nearly) zero.
+
+A rule is a :class:`ZeroRule`. Its ``apply`` runs in every step, inside the compiled
+program; where ``zero.fired`` does not hold it must return the update bit for bit.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from subsel import linalg
+from subsel.candidates import at, needed
+
+
+class Zero(NamedTuple):
+    """What a zero rule is told about the selection of this step."""
+
+    fired: jax.Array  # the selection has been small for long enough: act
+    small: jax.Array  # the selection is at most the threshold
+    norm: jax.Array  # Euclidean norm of the selection
+    threshold: jax.Array
+
+
+class ZeroRule(NamedTuple):
+    """``init(params) -> state`` and
+    ``apply(update, state, zero, context) -> (update, state)``."""
+
+    init: Callable
+    apply: Callable
+
+
+def stop() -> ZeroRule:
+    """Stationary: emit zero."""
+
+    def apply(update, state, zero, context):
+        zeros = jax.tree.map(jnp.zeros_like, update)
+        return linalg.where(zero.fired, zeros, update), state
+
+    return ZeroRule(lambda params: (), apply)
+
+
+def last() -> ZeroRule:
+    """Emit the last update that was not small. Memory: one copy of the parameters."""
+
+    def apply(update, state, zero, context):
+        update = linalg.where(zero.fired, state, update)
+        return update, linalg.where(zero.small, state, update)
+
+    return ZeroRule(lambda params: jax.tree.map(jnp.zeros_like, params), apply)
+
+
+def rescale(floor: float | Callable | None = None) -> ZeroRule:
+    """Keep the direction and lengthen it to ``floor``; an exact zero stays zero.
+
+    Args:
+        floor: the length restored, a number or a schedule of the count; the threshold
+            itself if left out, which makes the emitted length continuous in the norm.
+
+    Raises:
+        ValueError: ``floor`` is not positive.
+    """
+    _positive("rescale", floor=1.0 if floor is None else floor)
+
+    def apply(update, state, zero, context):
+        length = zero.threshold if floor is None else at(floor, context.count)
+        lengthened = linalg.resize(update, zero.norm, length)
+        return linalg.where(zero.fired, lengthened, update), state
+
+    return ZeroRule(lambda params: (), apply)
+
+
+def explore(radius: float | Callable, seed: int = 0) -> ZeroRule:
+    """Emit a random vector, uniform in the ball of ``radius``.
+
+    Raises:
+        ValueError: ``radius`` is not positive.
+    """
+    _positive("explore", radius=radius)
+
+    def apply(update, state, zero, context):
+        def draw(update):
+            key = jax.random.fold_in(jax.random.key(seed), context.count)
+            return linalg.scale(
+                linalg.unit_ball(key, update), at(radius, context.count)
+            )
+
+        return jax.lax.cond(zero.fired, draw, lambda update: update, update), state
+
+    return ZeroRule(lambda params: (), apply)
+
+
+class ExpandState(NamedTuple):
+    """How many gradients the rule has evaluated so far."""
+
+    evaluations: jax.Array
+
+
+def expand(
+    radius: float | Callable = 1e-2,
+    growth: float = 2.0,
+    cap: float = 100.0,
+    size: int = 8,
+    seed: int = 0,
+) -> ZeroRule:
+    """Look for life in a growing ball; the mean of the gradients that are not zero.
+
+    ``size`` points are drawn uniformly from the ball of ``radius`` around the
+    parameters, and the ball grows by ``growth`` until one of their gradients is not
+    zero, or until ``cap``. Of these, the minimum-norm element would be 0 at any radius,
+    for 0 is among them; the mean of the others is the only known rule that revives a
+    dead unit. Gradients are evaluated one after the other, and only when the rule
+    fires (under ``vmap``: whenever any member's fires).
+
+    Args:
+        radius: first radius, Euclidean, in the units of the parameters.
+        growth: factor from one ball to the next.
+        cap: largest radius tried; past it the update stays zero.
+        size: points in each ball.
+        seed: of the points; the address of a draw is (seed, count, ball, point).
+
+    Raises:
+        ValueError: an argument out of range, or no ``params`` or ``grad_fn`` in
+            ``update``.
+    """
+    _positive("expand", radius=radius, cap=cap, size=size)
+    if isinstance(growth, int | float) and growth <= 1:
+        raise ValueError(f"expand(growth={growth}): expected more than 1")
+
+    def search(update, context):
+        params = needed(context, "params", "expand()")
+        grad_fn = needed(context, "grad_fn", "expand()")
+        base = jax.random.fold_in(jax.random.key(seed), context.count)
+
+        def probe(carry, key):
+            total, alive, reach = carry
+            offset = linalg.scale(linalg.unit_ball(key, params), reach)
+            gradient = grad_fn(jax.tree.map(jnp.add, params, offset))
+            lives = linalg.norm(gradient) != 0
+            total = linalg.where(lives, jax.tree.map(jnp.add, total, gradient), total)
+            return (total, alive + lives, reach), None
+
+        def ball(carry):
+            total, alive, reach, tried = carry
+            keys = jax.random.split(jax.random.fold_in(base, tried), size)
+            (total, alive, _), _ = jax.lax.scan(probe, (total, alive, reach), keys)
+            return total, alive, reach * growth, tried + 1
+
+        def searching(carry):
+            total, alive, reach, tried = carry
+            return (alive == 0) & (reach <= cap)
+
+        zeros = jax.tree.map(jnp.zeros_like, update)
+        first = jnp.asarray(at(radius, context.count), linalg.accumulator(update))
+        none = jnp.zeros((), jnp.int32)
+        total, alive, _, tried = jax.lax.while_loop(
+            searching, ball, (zeros, none, first, none)
+        )
+        mean = linalg.scale(total, 1 / jnp.maximum(alive, 1))
+        return mean, tried * size
+
+    def apply(update, state, zero, context):
+        update, spent = jax.lax.cond(
+            zero.fired,
+            lambda update: search(update, context),
+            lambda update: (update, jnp.zeros((), jnp.int32)),
+            update,
+        )
+        return update, ExpandState(state.evaluations + spent)
+
+    return ZeroRule(lambda params: ExpandState(jnp.zeros((), jnp.int32)), apply)
+
+
+def ladder(*rules: ZeroRule) -> ZeroRule:
+    """Try rules in turn: each acts where those before it still emit zero."""
+
+    def apply(update, states, zero, context):
+        following = []
+        for rule, state in zip(rules, states, strict=True):
+            update, state = rule.apply(update, state, zero, context)
+            following.append(state)
+            still = jax.lax.cond(
+                zero.fired, lambda u: linalg.norm(u) == 0, lambda u: False, update
+            )
+            zero = zero._replace(fired=still)
+        return update, tuple(following)
+
+    return ZeroRule(lambda params: tuple(rule.init(params) for rule in rules), apply)
+
+
+def _positive(who, **numbers):
+    for name, number in numbers.items():
+        if isinstance(number, int | float) and number <= 0:
+            raise ValueError(f"{who}({name}={number}): expected a positive number")
