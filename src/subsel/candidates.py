@@ -97,14 +97,21 @@ def stacked() -> Oracle:
     """
 
     def propose(updates, context):
-        named, _ = jax.tree.flatten_with_path(updates)
-        sizes = {jax.tree_util.keystr(p): x.shape[:1] for p, x in named}
-        if len(set(sizes.values())) != 1 or () in sizes.values():
+        named = jax.tree.leaves_with_path(updates)
+        if not named:
+            return from_rows((updates,))
+        shapes = {jax.tree_util.keystr(path): x.shape for path, x in named}
+        lead = named[0][1].shape[:1]
+        points = [jnp.shape(x) for x in jax.tree.leaves(context.params)]
+        points = points or [shape[1:] for shape in shapes.values()]
+        fitting = dict(zip(shapes, [lead + p for p in points], strict=True))
+        if lead in ((), (0,)) or shapes != fitting:
             raise ValueError(
-                "stacked() takes updates with one leading axis of K candidates on every"
-                f" leaf; the leading axes are {sizes}"
+                "stacked() takes updates with one leading axis of K candidates before "
+                f"the shape of every parameter; the shapes are {shapes}, and {fitting} "
+                "would fit"
             )
-        (size,) = next(iter(sizes.values()))
+        (size,) = lead
         rows = [jax.tree.map(lambda x, k=k: x[k], updates) for k in range(size)]
         return from_rows(rows)
 
@@ -146,12 +153,13 @@ def history(size: int, max_distance: float | Callable | None = None) -> Oracle:
     slots = range(size - 1)
 
     def init(params):
-        zeros = tuple(jax.tree.map(jnp.zeros_like, params) for _ in slots)
-        points = () if max_distance is None else zeros
+        def ring():
+            return tuple(jax.tree.map(jnp.zeros_like, params) for _ in slots)
+
         dtype = linalg.accumulator(params)
         return HistoryState(
-            rows=zeros,
-            points=points,
+            rows=ring(),
+            points=() if max_distance is None else ring(),
             gram=jnp.zeros((size - 1, size - 1), dtype),
             scale=jnp.ones(size - 1, dtype),
             taken=jnp.full(size - 1, -1, jnp.int32),
@@ -194,8 +202,7 @@ def history(size: int, max_distance: float | Callable | None = None) -> Oracle:
                 linalg.where(slot == k, new, old) for k, old in enumerate(ring)
             )
 
-        row = jnp.delete(candidates.gram[-1], -1)
-        row = row.at[slot].set(candidates.gram[-1, -1])
+        row = candidates.gram[-1, :-1].at[slot].set(candidates.gram[-1, -1])
         return HistoryState(
             rows=put(state.rows, candidates.rows[-1]),
             points=put(state.points, context.params),

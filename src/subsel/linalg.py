@@ -32,6 +32,7 @@ def inner(a, b):
     return sum(jax.tree.leaves(jax.tree.map(leaf, a, b)), jnp.zeros((), dtype))
 
 
+@jax.jit  # without it, a call outside of jit would compile the branches anew
 def norm(tree):
     """Euclidean norm of a pytree, without underflow or overflow of the squares.
 
@@ -88,6 +89,16 @@ def resize(tree, norm, length):
 def where(condition, a, b):
     """``a`` where the scalar ``condition`` holds, else ``b``; bits are kept."""
     return jax.tree.map(lambda x, y: jnp.where(condition, x, y), a, b)
+
+
+def cast(tree, like):
+    """``tree`` in the dtypes of ``like``."""
+
+    def leaf(x, y):
+        dtype = jnp.result_type(y)
+        return x if jnp.result_type(x) == dtype else x.astype(dtype)
+
+    return jax.tree.map(leaf, tree, like)
 
 
 def combine(rows, weights):

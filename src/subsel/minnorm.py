@@ -3,30 +3,38 @@
 import jax
 import jax.numpy as jnp
 
-_STEPS_PER_CANDIDATE = 100
+from subsel import linalg
+
+_STEPS_PER_CANDIDATE = 8  # one is enough as a rule
 
 
-def min_norm_weights(gram, valid=None):
+@jax.jit  # without it, a call outside of jit would compile the loop anew
+def min_norm_weights(gram, valid=None, norm=None):
     r"""Weights of the shortest vector in the hull of K vectors.
 
     .. math::
         w^\star \in \arg\min_{w \ge 0,\ \sum_k w_k = 1} \tfrac12 w^\top G w,
         \qquad G_{kl} = \langle g_k, g_l \rangle
 
-    K = 2 is solved in closed form. K > 2 uses pairwise Frank–Wolfe with exact line
-    search, which converges linearly on a polytope, starting from the shortest vector,
-    so that the result is never longer than it. The second vertex of a step is chosen by
-    the decrease that it allows, as in the working-set rule of LIBSVM.
+    K = 2 is solved in closed form. K > 2 starts from the shortest vector, so that the
+    result is never longer than it, and alternates two steps with exact line search: a
+    pairwise Frank–Wolfe step, which lets one vertex in, and a step towards the affine
+    minimiser of the vertices that are in, as in Wolfe's algorithm, which is exact once
+    the right vertices are. Neither can increase the length.
 
     Args:
-        gram: ``[K, K]`` real Gram matrix. Candidates of very different length should be
-            divided by a common factor first, so that no entry overflows.
+        gram: ``[K, K]`` real Gram matrix, finite; the scale is immaterial.
         valid: ``[K]`` booleans; a candidate that is not valid gets weight zero. All, if
             left out. At least one must hold.
+        norm: ``[K]`` lengths, where the diagonal may have underflowed; they only decide
+            which candidate is the shortest.
 
     Returns:
-        ``[K]`` weights on the simplex, exactly zero off the support. All NaN when an
-        entry of a valid candidate is NaN or infinite.
+        ``[K]`` weights on the simplex, in float32 at least, exactly zero off the
+        support. All NaN when an entry of a valid candidate is NaN or infinite.
+
+    Raises:
+        ValueError: ``gram``, ``valid`` or ``norm`` is of another shape.
 
     Example:
         >>> import jax.numpy as jnp, subsel
@@ -40,57 +48,98 @@ def min_norm_weights(gram, valid=None):
         Fan, Chen and Lin, Working set selection using second order information, 2005.
     """
     gram = jnp.asarray(gram)
-    size = gram.shape[0]
-    if gram.shape != (size, size) or size == 0:
+    if gram.ndim != 2 or gram.shape[0] != gram.shape[1] or gram.size == 0:
         raise ValueError(f"gram has shape {gram.shape}; expected [K, K] with K >= 1")
-    valid = jnp.ones(size, bool) if valid is None else valid
+    size = len(gram)
+    valid = jnp.ones(size, bool) if valid is None else jnp.asarray(valid)
+    gram = gram.astype(linalg.accumulator(gram))
+    norm = jnp.sqrt(jnp.diag(gram)) if norm is None else jnp.asarray(norm)
+    for name, array in {"valid": valid, "norm": norm}.items():
+        if array.shape != (size,):
+            raise ValueError(f"{name} has shape {array.shape}; expected ({size},)")
     gram = jnp.where(valid[:, None] & valid[None, :], gram, 0)
-    weights = _pair(gram, valid) if size == 2 else _pairwise_frank_wolfe(gram, valid)
+    longest = jnp.max(jnp.diag(gram))
+    shortest = jnp.argmin(jnp.where(valid, norm, jnp.inf))
+    solve = _pair if size == 2 else _alternate
+    weights = solve(gram / jnp.where(longest > 0, longest, 1), valid, shortest)
     return jnp.where(jnp.isfinite(gram).all(), weights, jnp.nan)
 
 
-def _pair(gram, valid):
-    """<a, a - b> / |a - b|^2, clipped, is the weight of b."""
-    a, b, ab = gram[0, 0], gram[1, 1], gram[0, 1]
-    distance = a + b - 2 * ab
-    share = jnp.clip((a - ab) / jnp.where(distance > 0, distance, 1), 0, 1)
-    share = jnp.where(distance > 0, share, jnp.where(b < a, 1, 0))
-    share = jnp.where(valid[0], jnp.where(valid[1], share, 0), 1).astype(gram.dtype)
-    return jnp.stack([1 - share, share])
+def _pair(gram, valid, shortest):
+    """<b, b - a> and <a, a - b> over |a - b|^2: each to its own relative accuracy."""
+    pulls = jnp.diag(gram) - gram[0, 1]
+    distance = jnp.sum(pulls)
+    shares = jnp.clip(pulls[::-1] / jnp.where(distance > 0, distance, 1), 0, 1)
+    alone = jax.nn.one_hot(shortest, 2, dtype=gram.dtype)
+    return jnp.where(valid.all() & (distance > 0), shares, alone)
 
 
-def _pairwise_frank_wolfe(gram, valid):
-    size = gram.shape[0]
-    diagonal = jnp.diag(gram)
+def _alternate(gram, valid, shortest):
+    """Pairwise Frank–Wolfe steps, a step of Wolfe's algorithm after each."""
+    size = len(gram)
     eps = jnp.finfo(gram.dtype).eps
     infinite = jnp.asarray(jnp.inf, gram.dtype)
-    start = jnp.argmin(jnp.where(valid, diagonal, infinite))
+    length = jnp.sqrt(jnp.diag(gram))
+    divisor = jnp.where(length > 0, length, 1)
+    cosines = gram / divisor[:, None] / divisor[None, :]
 
-    def gradient(weights):
+    def slope_at(weights):
         return jnp.matmul(gram, weights, precision=jax.lax.Precision.HIGHEST)
 
-    def unfinished(carry):
-        step, weights, slope = carry
-        up = jnp.argmin(jnp.where(valid, slope, infinite))
-        # As close as rounding lets the two sides of the gap be told apart.
-        tolerance = eps * jnp.sqrt(diagonal[up] * (weights @ diagonal))
-        gap = weights @ slope - slope[up]
-        return (gap > tolerance) & (step < _STEPS_PER_CANDIDATE * size)
+    def lowest(slope):
+        return jnp.argmin(jnp.where(valid, slope, infinite))
 
-    def body(carry):
-        step, weights, slope = carry
-        up = jnp.argmin(jnp.where(valid, slope, infinite))
+    def pairwise(weights, slope):
+        """Weight moves to the steepest vertex, from where that shortens the most."""
+        up = lowest(slope)
         fall = slope - slope[up]
-        sizes = diagonal[up] + diagonal
+        sizes = length[up] ** 2 + length**2
         curvature = jnp.maximum(sizes - 2 * gram[up], eps * sizes)
         gain = jnp.where((weights > 0) & (fall > 0), fall**2 / curvature, -infinite)
         down = jnp.argmax(gain)
         share = jnp.minimum(weights[down], fall[down] / curvature[down])
-        weights = weights.at[up].add(share).at[down].add(-share)
-        return step + 1, weights, gradient(weights)
+        return weights.at[up].add(share).at[down].add(-share)
 
-    weights = jax.nn.one_hot(start, size, dtype=gram.dtype)
-    _, weights, _ = jax.lax.while_loop(
-        unfinished, body, (0, weights, gradient(weights))
+    def corrective(weights):
+        """Towards the affine minimiser of the support, as far as the simplex goes.
+
+        In lengths of its own every candidate is a unit vector, so that one solve serves
+        candidates of any length.
+        """
+        on = weights > 0
+        inverse = jnp.where(on, 1 / divisor, 0)
+        inverse = inverse / jnp.max(inverse)
+        system = jnp.where(on[:, None] & on[None, :], cosines, 0)
+        system += inverse[:, None] * inverse[None, :]
+        system += jnp.diag(jnp.where(on, size * eps, 1))
+        factor = jax.scipy.linalg.cho_factor(system)
+        best = inverse * jax.scipy.linalg.cho_solve(factor, inverse)
+        direction = best / jnp.sum(best) - weights
+        room = jnp.where(direction < 0, -weights / direction, infinite)
+        share = jnp.minimum(jnp.min(room), 1)
+        moved = jnp.where(room <= share, 0, weights + share * direction)
+        moved = moved / jnp.sum(moved)
+        shorter = moved @ slope_at(moved) < weights @ slope_at(weights)
+        return jnp.where(shorter, moved, weights)
+
+    def unfinished(carry):
+        step, weights, slope, shrank = carry
+        # As close as rounding lets the two sides of the gap be told apart; sooner once
+        # the length itself has stopped changing.
+        up = lowest(slope)
+        rounding = eps * length[up] * (weights @ length)
+        gap = weights @ slope - slope[up]
+        open_ = gap > jnp.where(shrank, 4, 32) * rounding
+        return open_ & (step < _STEPS_PER_CANDIDATE * size)
+
+    def body(carry):
+        step, weights, slope, _ = carry
+        following = corrective(pairwise(weights, slope))
+        after = slope_at(following)
+        return step + 1, following, after, following @ after < weights @ slope
+
+    weights = jax.nn.one_hot(shortest, size, dtype=gram.dtype)
+    _, weights, *_ = jax.lax.while_loop(
+        unfinished, body, (0, weights, slope_at(weights), True)
     )
     return weights / jnp.sum(weights)

@@ -19,7 +19,8 @@ class Geometry(NamedTuple):
     """What a selector may know of K candidates."""
 
     gram: jax.Array  # [K, K] inner products, up to one common positive factor
-    valid: jax.Array  # [K] booleans; weights elsewhere must be zero
+    norm: jax.Array  # [K] Euclidean norms; gram may underflow where these do not
+    valid: jax.Array  # [K] booleans; gram is zero, and weights must be, elsewhere
     age: jax.Array  # [K] int32, updates since the candidate was evaluated
     distance: jax.Array  # [K] Euclidean distance from the point; 0 where not measured
     newest: int  # index of the gradient at the point itself
@@ -53,4 +54,4 @@ def mean() -> Selector:
 
 def min_norm() -> Selector:
     """The shortest element of the hull (Wolfe 1976; Désidéri 2012)."""
-    return Selector(lambda g: min_norm_weights(g.gram, g.valid), "simplex")
+    return Selector(lambda g: min_norm_weights(g.gram, g.valid, g.norm), "simplex")

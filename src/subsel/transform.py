@@ -81,8 +81,10 @@ def select_subgradient(
 
     Raises:
         ValueError: unknown ``scale`` or kind of selector, a selector whose weights are
-            not ``[K]``, negative tolerances, ``patience`` < 1, or an argument that a
-            rule needs and ``update`` was not given; at construction or at trace time.
+            not ``[K]``, negative tolerances, ``patience`` < 1, updates of another tree
+            structure than the parameters, or an argument that a rule needs and
+            ``update`` was not given; at construction or at trace time.
+        TypeError: a parameter that is neither real nor complex; from ``init``.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, subsel
@@ -107,28 +109,42 @@ def select_subgradient(
         raise ValueError(f"scale={scale!r}: expected one of {SCALES}")
     if select.kind not in KINDS:
         raise ValueError(f"a selector of kind {select.kind!r}: expected one of {KINDS}")
-    for name, number in {"tol": tol, "rtol": rtol, "patience": patience - 1}.items():
-        if isinstance(number, int | float) and number < 0:
-            raise ValueError(f"select_subgradient: {name} is out of range (too small)")
+    _at_least(0, tol=tol, rtol=rtol)
+    _at_least(1, patience=patience)
 
     def init(params):
-        number = jnp.zeros((), linalg.accumulator(params))
-        none = jnp.zeros((), jnp.int32)
-        report = SelectReport(*[number] * 4, fired=jnp.zeros((), bool), firings=none)
+        _require_inexact(params)
+
+        # Every field its own array: a state whose fields share one cannot be donated.
+        def number():
+            return jnp.zeros((), linalg.accumulator(params))
+
+        def none():
+            return jnp.zeros((), jnp.int32)
+
         return SelectState(
-            count=none,
+            count=none(),
             oracle=candidates.init(params),
             zero=on_zero.init(params),
-            running_norm=number,
-            streak=none,
-            report=report,
+            running_norm=number(),
+            streak=none(),
+            report=SelectReport(
+                selected_norm=number(),
+                norm_ratio=number(),
+                cosine=number(),
+                entropy=number(),
+                fired=jnp.zeros((), bool),
+                firings=none(),
+            ),
         )
 
     def update(updates, state, params=None, *, grad_fn=None, **extra_args):
         del extra_args
+        if params is not None:
+            _require_structure(updates, params)
         context = Context(params, state.count, grad_fn)
         proposed = candidates.propose(updates, state.oracle, context)
-        weights, geometry, unit = _select(select, proposed)
+        weights, geometry = _select(select, proposed)
         if select.kind == "onehot":
             selected = linalg.pick(proposed.rows, jnp.argmax(weights))
         else:
@@ -141,11 +157,12 @@ def select_subgradient(
         small = norm <= threshold
         streak = jnp.where(small, optax.safe_increment(state.streak), 0)
         zero = Zero(streak >= patience, small, norm, threshold)
-        reference = unit * jnp.sqrt(geometry.gram[geometry.newest, geometry.newest])
+        reference = geometry.norm[geometry.newest]
         emitted = selected
         if scale != "raw":
             length = 1.0 if scale == "unit" else reference
-            emitted = linalg.resize(selected, norm, length)
+            scaled = linalg.resize(selected, norm, length)
+            emitted = linalg.where(zero.fired, selected, scaled)
         emitted, zero_state = on_zero.apply(emitted, state.zero, zero, context)
 
         mixed = state.running_norm * _DECAY + norm * (1 - _DECAY)
@@ -154,13 +171,13 @@ def select_subgradient(
         share = jnp.abs(weights) / jnp.sum(jnp.abs(weights))
         report = SelectReport(
             selected_norm=norm,
-            norm_ratio=norm / jnp.where(reference > 0, reference, 1),
-            cosine=_cosine(geometry, weights),
+            norm_ratio=norm / jnp.where(reference == 0, 1, reference),
+            cosine=_cosine(proposed, weights),
             entropy=-jnp.sum(jax.scipy.special.xlogy(share, share)),
             fired=zero.fired,
             firings=state.report.firings + zero.fired.astype(jnp.int32),
         )
-        state = SelectState(
+        following = SelectState(
             count=optax.safe_increment(state.count),
             oracle=candidates.observe(state.oracle, proposed, selected, context),
             zero=zero_state,
@@ -168,34 +185,74 @@ def select_subgradient(
             streak=streak,
             report=report,
         )
-        return emitted, state
+        # Gradients may be wider than the parameters: neither the updates nor the state
+        # then change their dtypes from one step to the next.
+        return linalg.cast(emitted, updates), linalg.cast(following, state)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _select(select: Selector, proposed: Candidates):
-    """Weights ``[K]``, the geometry that they were chosen on, and its unit of length.
+def _at_least(low, **numbers):
+    for name, number in numbers.items():
+        if isinstance(number, int | float) and not number >= low:
+            raise ValueError(f"select_subgradient({name}={number}): expected >= {low}")
 
-    Lengths are divided by the largest among the valid candidates: 1e30 and 1e-30 in
-    one set neither overflow nor hide each other.
+
+def _select(select: Selector, proposed: Candidates):
+    """Weights ``[K]``, and the geometry that they were chosen on.
+
+    Lengths are divided by the largest among the valid candidates, so that no entry of
+    the Gram matrix overflows.
     """
-    unit = jnp.max(jnp.where(proposed.valid, proposed.scale, 0))
-    relative = proposed.scale / unit
+    valid = proposed.valid
+    relative = proposed.scale / jnp.max(jnp.where(valid, proposed.scale, 0))
     gram = proposed.gram * relative[:, None] * relative[None, :]
     geometry = Geometry(
-        gram, proposed.valid, proposed.age, proposed.distance, proposed.newest
+        gram=jnp.where(valid[:, None] & valid[None, :], gram, 0),
+        norm=jnp.sqrt(jnp.diag(proposed.gram)) * proposed.scale,
+        valid=valid,
+        age=proposed.age,
+        distance=proposed.distance,
+        newest=proposed.newest,
     )
     weights = jnp.asarray(select.weights(geometry), gram.dtype)
-    if weights.shape != (len(proposed.rows),):
+    if weights.shape != valid.shape:
         raise ValueError(
             f"the selector returned weights of shape {weights.shape}; expected "
-            f"({len(proposed.rows)},), one for each candidate"
+            f"{valid.shape}, one for each candidate"
         )
-    return weights, geometry, unit
+    return weights, geometry
 
 
-def _cosine(geometry: Geometry, weights):
+def _cosine(proposed: Candidates, weights):
     """Between the selection and the newest candidate, from the Gram matrix alone."""
-    product = geometry.gram @ weights
-    lengths = (weights @ product) * geometry.gram[geometry.newest, geometry.newest]
-    return product[geometry.newest] / jnp.sqrt(jnp.where(lengths > 0, lengths, 1))
+    newest = proposed.newest
+    involved = (weights != 0) | (jnp.arange(len(weights)) == newest)
+    gram = jnp.where(involved[:, None] & involved[None, :], proposed.gram, 0)
+    part = weights * proposed.scale
+    top = jnp.max(jnp.abs(part))
+    part = part / jnp.where(top == 0, 1, top)
+    product = jnp.matmul(gram, part, precision=jax.lax.Precision.HIGHEST)
+    lengths = (part @ product) * gram[newest, newest]
+    cosine = product[newest] / jnp.sqrt(jnp.where(lengths <= 0, 1, lengths))
+    return jnp.clip(cosine, -1, 1)
+
+
+def _require_inexact(params):
+    for path, leaf in jax.tree.leaves_with_path(params):
+        dtype = jnp.result_type(leaf)
+        if not jnp.issubdtype(dtype, jnp.inexact):
+            raise TypeError(
+                f"parameter {jax.tree_util.keystr(path)} has dtype {dtype}; expected a "
+                "real or complex one; leave it out of the tree, or wrap the transform "
+                "in optax.masked"
+            )
+
+
+def _require_structure(updates, params):
+    given, expected = jax.tree.structure(updates), jax.tree.structure(params)
+    if given != expected:
+        raise ValueError(
+            f"the updates are structured as {given}; expected the structure of the "
+            f"parameters, {expected}"
+        )

@@ -32,11 +32,11 @@ class ZeroRule(NamedTuple):
 
 
 def stop() -> ZeroRule:
-    """Stationary: emit zero."""
+    """Stationary: emit zero. What is zero already is passed on bit for bit."""
 
     def apply(update, state, zero, context):
         zeros = jax.tree.map(jnp.zeros_like, update)
-        return linalg.where(zero.fired, zeros, update), state
+        return linalg.where(zero.fired & (zero.norm > 0), zeros, update), state
 
     return ZeroRule(lambda params: (), apply)
 
@@ -128,7 +128,7 @@ def expand(
     if isinstance(growth, int | float) and growth <= 1:
         raise ValueError(f"expand(growth={growth}): expected more than 1")
 
-    def search(update, context):
+    def search(update, zero, context):
         params = needed(context, "params", "expand()")
         grad_fn = needed(context, "grad_fn", "expand()")
         base = jax.random.fold_in(jax.random.key(seed), context.count)
@@ -137,6 +137,7 @@ def expand(
             total, alive, reach = carry
             offset = linalg.scale(linalg.unit_ball(key, params), reach)
             gradient = grad_fn(jax.tree.map(jnp.add, params, offset))
+            gradient = linalg.cast(gradient, total)
             lives = linalg.norm(gradient) != 0
             total = linalg.where(lives, jax.tree.map(jnp.add, total, gradient), total)
             return (total, alive + lives, reach), None
@@ -149,7 +150,8 @@ def expand(
 
         def searching(carry):
             total, alive, reach, tried = carry
-            return (alive == 0) & (reach <= cap)
+            # Under vmap this also runs for members whose rule has not fired.
+            return zero.fired & (alive == 0) & (reach <= cap)
 
         zeros = jax.tree.map(jnp.zeros_like, update)
         first = jnp.asarray(at(radius, context.count), linalg.accumulator(update))
@@ -163,7 +165,7 @@ def expand(
     def apply(update, state, zero, context):
         update, spent = jax.lax.cond(
             zero.fired,
-            lambda update: search(update, context),
+            lambda update: search(update, zero, context),
             lambda update: (update, jnp.zeros((), jnp.int32)),
             update,
         )
@@ -173,11 +175,12 @@ def expand(
 
 
 def ladder(*rules: ZeroRule) -> ZeroRule:
-    """Try rules in turn: each acts where those before it still emit zero."""
+    """Try rules in turn, each on the selection, until one emits more than zero."""
 
-    def apply(update, states, zero, context):
-        following = []
+    def apply(selection, states, zero, context):
+        following, update = [], selection
         for rule, state in zip(rules, states, strict=True):
+            update = linalg.where(zero.fired, selection, update)
             update, state = rule.apply(update, state, zero, context)
             following.append(state)
             still = jax.lax.cond(
