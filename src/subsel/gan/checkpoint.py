@@ -1,0 +1,233 @@
+"""Checkpoints of a run: RUN_DIR/checkpoints/STEP, written by orbax, checked by CRC.
+
+A checkpoint is a flat dict of named arrays, such as `params.d.params.Dense_0.kernel`:
+readable without this package, and comparable leaf by leaf. It knows nothing of devices;
+what four wrote, one restores. Restoring runs no code that a checkpoint brings along.
+"""
+
+import errno
+import json
+import logging
+import shutil
+import signal
+import threading
+import zlib
+from contextlib import contextmanager
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+
+from subsel.gan.errors import RunError, UsageError
+
+KEEP = 2  # the newest, and a good one before it
+
+# Orbax logs a traceback for every error that is raised below as one clear sentence.
+_ORBAX = str(Path(ocp.__file__).parent)
+logging.getLogger("absl").addFilter(lambda log: not log.pathname.startswith(_ORBAX))
+
+
+def open(run_dir) -> ocp.CheckpointManager:
+    """A manager that writes to RUN_DIR in the background; `close` it in a `finally`.
+
+    Removes what an interrupted save left behind. Raises `UsageError` when the folder
+    cannot be written.
+    """
+    folder = _folder(run_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write checkpoints to {folder}: {error}") from error
+    _remove_unfinished(folder)
+    # Orbax does not notice a flipped bit in an array. It calls this when all arrays are
+    # written, before the rename that completes the checkpoint.
+    seal = ocp.options.AsyncOptions(post_finalization_callback=lambda: _seal(folder))
+    keep = ocp.checkpoint_managers.LatestN(KEEP)
+    return ocp.CheckpointManager(
+        folder,
+        options=ocp.CheckpointManagerOptions(
+            preservation_policy=keep, async_options=seal
+        ),
+    )
+
+
+def save(manager: ocp.CheckpointManager, state) -> None:
+    """Saves `state` as `state.step`; afterwards its buffers may be donated.
+
+    The files are written in the background, and get the step's name when complete. A
+    step that is there already is left as it is. Raises `RunError` when this write, or
+    the one before it, fails.
+    """
+    _wait(manager)
+    step = int(state.step)
+    if step in manager.all_steps():
+        return
+    # A copy: as long as a view exists, XLA copies where it could have donated.
+    arrays = {name: np.array(_bits(x)) for name, x in _named(state).items()}
+    with _run_error(manager, step):
+        # Before orbax writes: on a full disk it prints tracebacks from other threads.
+        need, free = _bytes(arrays), shutil.disk_usage(manager.directory).free
+        if free < need:
+            raise OSError(errno.ENOSPC, f"disk full: {need} bytes needed, {free} free")
+        # Forced: unforced, orbax skips any step below its newest, and says nothing.
+        with _uninterrupted():
+            manager.save(step, args=ocp.args.StandardSave(arrays), force=True)
+
+
+def close(manager: ocp.CheckpointManager) -> None:
+    """Waits for the write in the background. Raises `RunError` when it failed."""
+    try:
+        _wait(manager)
+    finally:
+        manager.close()
+        _remove_unfinished(Path(manager.directory))
+
+
+def latest(run_dir) -> int | None:
+    """The newest complete step in RUN_DIR, or None."""
+    return max(_steps(_folder(run_dir)), default=None)
+
+
+def restore(run_dir, like, step: int | None = None):
+    """The checkpoint of `step` (the newest by default) in the form of `like`.
+
+    Args:
+      like: a state of arrays or of `jax.ShapeDtypeStruct`s that gives structure, shapes,
+        dtypes, and shardings (the default device where it has none).
+
+    Raises:
+      UsageError: there is no such checkpoint, it is of another model, or any bit of it
+        is damaged.
+    """
+    folder = _folder(run_dir)
+    steps = _steps(folder)
+    step = max(steps, default=None) if step is None else step
+    if step not in steps:
+        asked = "" if step is None else f" of step {step}"
+        raise UsageError(f"no checkpoint{asked} in {folder}; steps there: {steps}")
+    path = folder / str(step)
+    want = {name: jax.eval_shape(_bits, x) for name, x in _named(like).items()}
+    try:
+        # Before orbax reads: on a bad file it prints tracebacks from other threads.
+        if _sums(path) != json.loads((path / "crc32.json").read_text()):
+            raise ValueError("a checksum differs")
+        with ocp.StandardCheckpointer() as reader:
+            _compare(path, reader.metadata(path / "default").item_metadata, want)
+            arrays = reader.restore(path / "default", want)
+    except UsageError:
+        raise
+    except Exception as error:
+        older = max((s for s in steps if s < step), default=None)
+        cure = f"; to go on from step {older}, remove {path}" if older else ""
+        raise UsageError(
+            f"checkpoint {step} is damaged: {_line(error)}; older step: {older}{cure}"
+        ) from error
+    leaves = [_place(arrays[name], x) for name, x in _named(like).items()]
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def _folder(run_dir) -> Path:
+    return Path(run_dir).absolute() / "checkpoints"
+
+
+def _steps(folder: Path) -> list[int]:
+    return sorted(ocp.utils.checkpoint_steps(folder))
+
+
+def _unfinished(folder: Path) -> list[Path]:
+    return list(folder.glob("*.orbax-checkpoint-tmp*"))
+
+
+def _remove_unfinished(folder: Path) -> None:
+    for path in _unfinished(folder):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _sums(path: Path) -> dict[str, int]:
+    files = sorted(p for p in (path / "default").rglob("*") if p.is_file())
+    return {str(p.relative_to(path)): zlib.crc32(p.read_bytes()) for p in files}
+
+
+def _seal(folder: Path) -> None:
+    for path in _unfinished(folder):
+        (path / "crc32.json").write_text(json.dumps(_sums(path), indent=1))
+
+
+def _named(tree) -> dict:
+    leaves, _ = jax.tree.flatten_with_path(tree)
+    return {jax.tree_util.keystr(p, simple=True, separator="."): x for p, x in leaves}
+
+
+def _bytes(arrays: dict) -> int:
+    """What a checkpoint takes on disk, uncompressed; each array has its metadata."""
+    return 2**16 + sum(2**10 + x.nbytes for x in arrays.values())
+
+
+def _is_key(x) -> bool:
+    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+def _bits(x):
+    """What is stored of a leaf: itself, or the bits of a typed PRNG key."""
+    return jax.random.key_data(x) if _is_key(x) else x
+
+
+def _place(array, like):
+    if _is_key(like):
+        impl = jax.random.key_impl(jnp.empty((), like.dtype))
+        array = jax.random.wrap_key_data(array, impl=impl)
+    return jax.device_put(array, getattr(like, "sharding", None))
+
+
+def _compare(path: Path, found, want: dict) -> None:
+    for name in sorted({*found, *want}):
+        has, wants = (
+            f"{np.dtype(tree[name].dtype)}{list(tree[name].shape)}"
+            if name in tree
+            else "absent"
+            for tree in (found, want)
+        )
+        if has != wants:
+            raise UsageError(
+                f"{path} is of another model: {name} is {has} there, {wants} here"
+            )
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:200]
+
+
+@contextmanager
+def _run_error(manager: ocp.CheckpointManager, step: int | None):
+    try:
+        yield
+    except Exception as error:
+        folder = Path(manager.directory)
+        _remove_unfinished(folder)
+        raise RunError(
+            f"cannot save step {step} in {folder}: {_line(error)};"
+            f" last good checkpoint: {max(_steps(folder), default=None)}"
+        ) from error
+
+
+@contextmanager
+def _uninterrupted():
+    """Holds Ctrl-C back: orbax, cut short as it starts a write, hangs at exit."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python interrupts, and lets set handlers, in the main thread only.
+        return
+    held = []
+    handler = signal.signal(signal.SIGINT, lambda *args: held.append(args))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if held:
+        signal.raise_signal(signal.SIGINT)
+
+
+def _wait(manager: ocp.CheckpointManager) -> None:
+    with _run_error(manager, manager.latest_step()):
+        manager.wait_until_finished()
