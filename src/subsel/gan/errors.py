@@ -1,5 +1,8 @@
 """What can go wrong that a person can mend; anything else keeps its traceback."""
 
+import sys
+from collections.abc import Callable
+
 
 class UsageError(Exception):
     """Bad input: names the value, what was expected and what to do. Exit status 2."""
@@ -7,3 +10,16 @@ class UsageError(Exception):
 
 class RunError(Exception):
     """A run that cannot go on, with what was saved and how to go on. Exit status 1."""
+
+
+def exit_status(main: Callable[[], None]) -> int:
+    """Runs a script: 0, 2 after a UsageError, 1 after a RunError, 130 after Ctrl-C."""
+    try:
+        main()
+    except (UsageError, RunError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+    except KeyboardInterrupt as stop:
+        print(f"\n{stop or 'stopped'}", file=sys.stderr)
+        return 130
+    return 0

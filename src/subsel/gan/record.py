@@ -1,0 +1,56 @@
+"""``metrics.jsonl``: one line of JSON for each step, none lost, none twice."""
+
+import json
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+
+from subsel.gan.errors import UsageError
+from subsel.gan.files import atomic
+
+_FILE = "metrics.jsonl"
+
+
+def append(run_dir: Path, first_step: int, metrics: dict[str, np.ndarray]) -> None:
+    """Appends a report: arrays ``[steps]``, the first of them for ``first_step``.
+
+    On the disk when it returns, so that a checkpoint made afterwards never knows of
+    more steps than the file. JSON has no NaN: what is not finite is written as null.
+    """
+    columns = {name: np.asarray(values).tolist() for name, values in metrics.items()}
+    lines = []
+    for index, values in enumerate(zip(*columns.values(), strict=True)):
+        finite = [v if math.isfinite(v) else None for v in values]
+        row = {"step": first_step + index} | dict(zip(columns, finite, strict=True))
+        lines.append(json.dumps(row) + "\n")
+    with open(run_dir / _FILE, "a") as file:
+        file.writelines(lines)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read(run_dir: Path) -> list[dict]:
+    """All lines as dictionaries; a last line that was cut short is left out."""
+    try:
+        lines = (run_dir / _FILE).read_text().splitlines(keepends=True)
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def truncate(run_dir: Path, step: int) -> None:
+    """Keeps the lines up to ``step``: those after it are about to be written again.
+
+    Raises:
+        UsageError: lines up to ``step`` are missing.
+    """
+    rows = [row for row in read(run_dir) if row["step"] <= step]
+    if [row["step"] for row in rows] != list(range(1, step + 1)):
+        raise UsageError(
+            f"{run_dir / _FILE} does not hold steps 1 to {step} of the checkpoint; put "
+            "the file back, or start a new run"
+        )
+    with atomic(run_dir / _FILE) as path:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -1,0 +1,306 @@
+"""The training job: builds everything once, runs it, reports, saves, draws.
+
+The only module that talks to the terminal and to the clock.
+"""
+
+import contextlib
+import functools
+import signal
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import optax
+from tqdm import tqdm
+
+from subsel.gan import checkpoint, config, data, models, pictures, record, step
+from subsel.gan.config import Config
+from subsel.gan.errors import RunError, UsageError
+from subsel.gan.losses import LOSSES
+from subsel.gan.optimizers import OPTIMIZERS, SCHEDULES
+from subsel.gan.step import Pair, State
+
+
+class Game(NamedTuple):
+    """What a configuration means: functions, and the data they are applied to."""
+
+    dataset: data.Dataset
+    nets: Pair
+    tx: Pair
+
+
+def build(cfg: Config) -> Game:
+    """The data set, networks and optimizers of a checked configuration."""
+    dataset = data.load(cfg.dataset, cfg.data_dir)
+    shape = dataset.rows.shape[1:]
+    output = cfg.output
+    if output == "auto":
+        output = "tanh" if len(shape) > 1 else "identity"
+    nets = Pair(
+        d=models.discriminator(shape, cfg.hidden),
+        g=models.generator(cfg.latent, shape, cfg.hidden, output),
+    )
+    return Game(dataset, nets, Pair(_optimizer(cfg, "d"), _optimizer(cfg, "g")))
+
+
+def _optimizer(cfg: Config, player) -> optax.GradientTransformation:
+    rate = SCHEDULES[cfg.schedule](cfg.of(player, "learning_rate"), cfg.steps)
+    return OPTIMIZERS[cfg.of(player, "optimizer")](rate, cfg.b1, cfg.b2)
+
+
+def fresh(cfg: Config, game: Game) -> State:
+    """The state before the first step, on all local devices."""
+    start = functools.partial(step.init, game.nets, game.tx)
+    return jax.jit(start, out_shardings=step.sharding())(jax.random.key(cfg.seed))
+
+
+def train(cfg: Config) -> Path:
+    """Trains, or resumes, and returns the folder of the run.
+
+    Raises:
+        UsageError: the configuration, the data or the folder is not usable.
+        RunError: training cannot go on; says what was saved.
+        KeyboardInterrupt: Ctrl-C, after a checkpoint.
+    """
+    cfg = config.resumed(cfg) if cfg.resume else config.check(cfg)
+    devices = jax.local_device_count()
+    if cfg.batch_size % devices:
+        raise UsageError(
+            f"--batch-size {cfg.batch_size} is not divisible by the {devices} devices: "
+            f"try {max(cfg.batch_size // devices, 1) * devices}"
+        )
+    game = build(cfg)
+    if len(game.dataset.rows) < cfg.batch_size and not game.dataset.noise:
+        raise UsageError(
+            f"--batch-size {cfg.batch_size} is larger than the data set: "
+            f"{cfg.dataset} has {len(game.dataset.rows)} images"
+        )
+    run_dir = Path(cfg.run_dir) if cfg.resume else _folder(cfg)
+    try:
+        state = _start(cfg, game, run_dir)
+        state = _loop(cfg, game, run_dir, state)
+        _finish(cfg, game, run_dir, state)
+    except OSError as error:
+        raise RunError(
+            f"{run_dir} cannot be written: {error}. Nothing that was saved is lost; "
+            f"mend it and go on with --resume {run_dir}"
+        ) from error
+    return run_dir
+
+
+def _folder(cfg: Config) -> Path:
+    """A new, empty folder for the run, with its configuration."""
+    if cfg.run_dir:
+        candidates = [Path(cfg.run_dir)]
+    else:
+        stem = f"{cfg.dataset}-{cfg.optimizer}-seed{cfg.seed}".replace("/", "-")
+        candidates = (Path("runs") / f"{stem}-{i:03d}" for i in range(1, 1000))
+    for run_dir in candidates:
+        try:
+            run_dir.mkdir(parents=True, exist_ok=bool(cfg.run_dir))
+            if any(run_dir.iterdir()):
+                raise UsageError(
+                    f"--run-dir {run_dir} is not empty: go on with --resume {run_dir}, "
+                    "or choose another folder"
+                )
+            config.save(cfg, run_dir)
+            return run_dir
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UsageError(
+                f"the run folder {run_dir} cannot be written: {error.strerror}; choose "
+                "another with --run-dir"
+            ) from None
+    raise UsageError("runs/ is full of runs of this name: choose one with --run-dir")
+
+
+def _start(cfg: Config, game: Game, run_dir: Path) -> State:
+    state = fresh(cfg, game)
+    if cfg.resume:
+        # A run that was killed before its first checkpoint starts over, exactly.
+        done = checkpoint.latest(run_dir)
+        state = state if done is None else checkpoint.restore(run_dir, state)
+        record.truncate(run_dir, int(state.step))
+    return state
+
+
+def _loop(cfg: Config, game: Game, run_dir: Path, state: State) -> State:
+    body = step.make_step(
+        game.nets,
+        game.tx,
+        LOSSES[cfg.loss],
+        cfg.batch_size,
+        cfg.latent,
+        game.dataset.noise,
+        mean=step.devices_mean,
+    )
+    run = step.make_run(body, cfg.log_every)
+    images = jax.device_put(game.dataset.rows, step.sharding())
+    slots = step.slots(cfg.batch_size)
+    done = int(state.step)
+    with contextlib.ExitStack() as stack:
+        saver = checkpoint.open(run_dir)
+        stack.callback(checkpoint.close, saver)
+        interrupted = stack.enter_context(_interrupt_between_reports())
+        board = stack.enter_context(_tensorboard(cfg, run_dir, done))
+        bar = stack.enter_context(tqdm(total=cfg.steps, initial=done, unit="step"))
+        while done < cfg.steps:
+            state, metrics, finite = run(state, images, slots)
+            metrics, finite = jax.device_get((metrics, finite))
+            record.append(run_dir, done + 1, metrics)
+            problem = _nonfinite(done + 1, metrics, finite)
+            if problem and cfg.on_nonfinite == "stop":
+                raise RunError(f"{problem}. {_last_checkpoint(run_dir, done)}")
+            done += cfg.log_every
+            checkpoint.save(saver, state)
+            shown = {name: f"{metrics[name][-1]:.4f}" for name in ("d_loss", "g_loss")}
+            bar.set_postfix(shown, refresh=False)
+            bar.update(cfg.log_every)
+            bar.write(
+                f"step {done}: " + ", ".join(f"{k} {v}" for k, v in shown.items())
+            )
+            if problem:
+                bar.write(f"{problem}; going on")
+            board(done, metrics)
+            if interrupted():
+                checkpoint.close(saver)
+                raise KeyboardInterrupt(
+                    f"stopped after step {done} of {cfg.steps}; go on with --resume "
+                    f"{run_dir}"
+                )
+    return state
+
+
+def _nonfinite(first_step: int, metrics, finite) -> str | None:
+    """What became NaN or infinite in this report, and when; None if nothing did."""
+    found = []
+    for name in ("d_loss", "g_loss"):
+        bad = np.flatnonzero(~np.isfinite(metrics[name]))
+        if bad.size:
+            found.append(
+                f"{name} is {metrics[name][bad[0]]} at step {first_step + bad[0]}"
+            )
+    leaves, _ = jax.tree.flatten_with_path(finite)
+    names = [_name(path) for path, fine in leaves if not fine]
+    if names:
+        last = first_step + len(metrics["d_loss"]) - 1
+        found.append(f"not finite at step {last}: {', '.join(names)}")
+    return "; ".join(found) or None
+
+
+def _name(path) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def _last_checkpoint(run_dir: Path, done: int) -> str:
+    saved = f"at step {done} in {run_dir}" if done else "none yet"
+    return (
+        f"Last good checkpoint: {saved}. Try a smaller --learning-rate in a new "
+        "run, or --on-nonfinite continue"
+    )
+
+
+@contextlib.contextmanager
+def _interrupt_between_reports():
+    """Yields whether Ctrl-C was pressed; a second one interrupts at once.
+
+    The state is donated to the program while that runs, so the only states that can be
+    saved are those between reports.
+    """
+    pressed = []
+
+    def handler(number, frame):
+        if pressed:
+            raise KeyboardInterrupt("stopped at once; the last report was saved")
+        pressed.append(number)
+        sys.stderr.write("\nstopping after this report; Ctrl-C again stops at once\n")
+
+    try:
+        previous = signal.signal(signal.SIGINT, handler)
+    except ValueError:  # not the main thread: signals are somebody else's business
+        yield lambda: False
+        return
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+@contextlib.contextmanager
+def _tensorboard(cfg: Config, run_dir: Path, done: int):
+    """Yields a function of the last step and the metrics of a report."""
+    if not cfg.tensorboard:
+        yield lambda last, metrics: None
+        return
+    from tensorboardX import SummaryWriter  # an option need not cost the others time
+
+    # Events after the checkpoint belong to steps that are about to be done again.
+    with SummaryWriter(str(run_dir / "tensorboard"), purge_step=done + 1) as writer:
+
+        def write(last, metrics):
+            for name, values in metrics.items():
+                for step_, value in enumerate(values, start=last - len(values) + 1):
+                    writer.add_scalar(name, value, step_)
+            writer.flush()
+
+        yield write
+
+
+def _finish(cfg: Config, game: Game, run_dir: Path, state: State) -> None:
+    key = jax.random.fold_in(state.key, step.SAMPLES)
+    z = jax.random.normal(key, (cfg.samples, cfg.latent))
+    drawn = np.asarray(jax.jit(game.nets.g.apply)(state.params.g, z))
+    pictures.samples(run_dir / "samples.png", drawn, game.dataset.rows)
+    rows = record.read(run_dir)
+    pictures.losses(run_dir / "losses.png", rows)
+    print(f"\n{cfg.steps} steps done. In {run_dir}:")
+    print(f"  samples.png     {cfg.samples} samples of the generator")
+    print("  losses.png      the losses of both players")
+    print("  metrics.jsonl   one line a step")
+    print("  config.json, checkpoints/   to resume or to sample from")
+    for player in ("d", "g"):
+        if f"{player}_fired" in rows[-1]:
+            fired = sum(row[f"{player}_fired"] for row in rows)
+            print(f"Zero rule acted in {fired:.0f} of {cfg.steps} updates of {player}.")
+    print(f"\nNext: python experiments/sample.py {run_dir} --interpolate")
+    print("      python experiments/train_gan.py --help")
+
+
+def draw(
+    run_dir: Path,
+    interpolate: bool,
+    rows: int,
+    columns: int,
+    seed: int,
+    at: int | None = None,
+    out: Path | None = None,
+) -> Path:
+    """A picture of ``rows`` times ``columns`` samples from a checkpoint; its path.
+
+    Interpolation is along the great circle (Shoemake 1985): points between two normal
+    vectors on a straight line would be shorter than any that G was trained on.
+
+    Raises:
+        UsageError: not a run, no such checkpoint, or a size below 1.
+    """
+    if rows < 1 or columns < 1:
+        raise UsageError(f"--rows {rows} --columns {columns}: expected 1 or more")
+    cfg = config.load(run_dir)
+    game = build(cfg)
+    state = checkpoint.restore(run_dir, fresh(cfg, game), at)
+    key = jax.random.key(seed)
+    if interpolate:
+        z = models.great_circle(*jax.random.normal(key, (2, rows, cfg.latent)), columns)
+    else:
+        z = jax.random.normal(key, (rows * columns, cfg.latent))
+    drawn = np.asarray(jax.jit(game.nets.g.apply)(state.params.g, z))
+    kind = "interpolation" if interpolate else "samples"
+    out = out or run_dir / f"{kind}-{int(state.step)}-{seed}.png"
+    try:
+        pictures.samples(out, drawn, game.dataset.rows, columns)
+    except OSError as error:
+        raise UsageError(f"{out} cannot be written: {error.strerror}") from None
+    return out

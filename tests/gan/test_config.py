@@ -1,0 +1,86 @@
+"""Configurations: what is refused, by which name, and what a run is resumed with."""
+
+import dataclasses
+
+import pytest
+
+from subsel.gan import config
+from subsel.gan.config import Config
+from subsel.gan.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("optimizer", "adm", "unknown optimizer 'adm'.*did you mean 'adam'"),
+        ("d_optimizer", "Lion", "did you mean 'lion'"),
+        ("g_optimizer", "zzz", "expected one of subsel, sgd"),
+        ("loss", "minmax", "did you mean 'minimax'"),
+        ("schedule", "cosin", "did you mean 'cosine'"),
+        ("output", "tan", "did you mean 'tanh'"),
+        ("latent", 0, "--latent 0: expected a whole number, 1 or more"),
+        ("steps", -1, "--steps -1"),
+        ("batch_size", 0, "--batch-size 0"),
+        ("log_every", 0, "--log-every 0"),
+        ("samples", 0, "--samples 0"),
+        ("hidden", (128, 0), r"--hidden \(128, 0\)"),
+        ("seed", -1, "--seed -1"),
+        ("learning_rate", 0.0, "--learning-rate 0.0: expected a positive number"),
+        ("g_learning_rate", float("nan"), "--g-learning-rate nan"),
+        ("b1", 1.0, "--b1 1.0"),
+        ("steps", 10_500, "try --steps 10000, or --log-every 500"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(field, value, message):
+    with pytest.raises(UsageError, match=message):
+        config.check(dataclasses.replace(Config(), **{field: value}))
+
+
+def test_the_articles_numbers_are_the_defaults():
+    c = Config()
+    assert (c.latent, c.hidden, c.batch_size) == (100, (128, 128), 128)
+    assert (c.steps, c.log_every, c.samples) == (10_000, 1000, 128)
+
+
+def test_a_short_run_reports_at_its_end():
+    assert config.check(Config(steps=300)).log_every == 300
+
+
+def test_players_share_options_unless_they_have_their_own():
+    c = Config(optimizer="adam", g_optimizer="sgd", d_learning_rate=0.1)
+    assert (c.of("d", "optimizer"), c.of("g", "optimizer")) == ("adam", "sgd")
+    assert c.of("d", "learning_rate") == 0.1
+    assert c.of("g", "learning_rate") == c.learning_rate
+
+
+def test_a_saved_configuration_is_loaded_as_it_was(tmp_path):
+    saved = Config(dataset="ring", hidden=(3, 4), d_learning_rate=0.5, data_dir="x")
+    saved = config.check(saved)
+    config.save(saved, tmp_path)
+    assert config.load(tmp_path) == saved
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[1]", '{"steps": 3, "hidden": [1], "x": 0}']
+)
+def test_a_spoilt_configuration_is_one_clear_error(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UsageError, match="config.json cannot be read"):
+        config.load(tmp_path)
+
+
+def test_a_folder_without_a_run_is_one_clear_error(tmp_path):
+    with pytest.raises(UsageError, match="not the folder of a run"):
+        config.load(tmp_path)
+
+
+def test_resume_refuses_another_configuration_and_names_the_fields(tmp_path):
+    config.save(config.check(Config()), tmp_path)
+    saved = config.load(tmp_path)
+    wanted = dataclasses.replace(saved, resume=str(tmp_path), seed=3, loss="minimax")
+    with pytest.raises(UsageError, match="loss was .*seed was 0, now 3") as error:
+        config.resumed(wanted)
+    assert "steps" not in str(error.value)
+    moved = dataclasses.replace(saved, resume=str(tmp_path), data_dir="elsewhere")
+    assert config.resumed(moved) == dataclasses.replace(moved, run_dir=str(tmp_path))

@@ -1,0 +1,272 @@
+"""The job as its user runs it: whole processes, interrupted, killed and resumed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from matplotlib import image
+
+from subsel.gan import checkpoint, config, record, train
+
+ROOT = Path(__file__).parents[2]
+SMALL = ["--steps", "600", "--log-every", "50", "--hidden", "16", "--samples", "6"]
+
+
+def start(*args, script="train_gan.py", **kwargs):
+    command = [sys.executable, str(ROOT / "experiments" / script), *map(str, args)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs
+    )
+
+
+def run(*args, **kwargs):
+    process = start(*args, **kwargs)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def wait_for(condition, process, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.001)
+
+
+def state_of(run_dir):
+    cfg = config.load(run_dir)
+    return checkpoint.restore(run_dir, train.fresh(cfg, train.build(cfg)))
+
+
+def raw(leaf):
+    is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("undisturbed") / "run"
+    code, out, err = run("--run-dir", run_dir, *SMALL)
+    assert code == 0, err
+    return run_dir, out, err
+
+
+def test_a_run_leaves_what_the_readme_promises(undisturbed):
+    run_dir, out, err = undisturbed
+    assert {path.name for path in run_dir.iterdir()} == {
+        "config.json",
+        "metrics.jsonl",
+        "samples.png",
+        "losses.png",
+        "checkpoints",
+    }
+    rows = record.read(run_dir)
+    assert [row["step"] for row in rows] == list(range(1, 601))
+    assert all(np.isfinite([row["d_loss"], row["g_loss"]]).all() for row in rows)
+    assert image.imread(run_dir / "samples.png").std() > 0.1
+    assert "step 600: d_loss" in out and str(run_dir) in out and "Next:" in out
+    assert "600/600" in err and "d_loss" in err  # the progress bar
+    assert json.loads((run_dir / "config.json").read_text())["optimizer"] == "subsel"
+
+
+def kill_at_once(run_dir, process):
+    """While the first report is still being compiled."""
+    wait_for((run_dir / "config.json").exists, process)
+
+
+def kill_after_some_reports(run_dir, process):
+    wait_for(lambda: len(record.read(run_dir)) >= 250, process)
+
+
+def kill_inside_a_report(run_dir, process):
+    """As soon as the file of metrics grows past the newest checkpoint."""
+    wait_for(
+        lambda: len(record.read(run_dir)) > (checkpoint.latest(run_dir) or 600), process
+    )
+
+
+def kill_while_a_checkpoint_is_written(run_dir, process):
+    folder = run_dir / "checkpoints"
+    wait_for(lambda: checkpoint.latest(run_dir), process)
+    wait_for(lambda: any("tmp" in path.name for path in folder.iterdir()), process)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        kill_at_once,
+        kill_after_some_reports,
+        kill_inside_a_report,
+        kill_while_a_checkpoint_is_written,
+    ],
+)
+def test_kill_and_resume_is_the_undisturbed_run(undisturbed, tmp_path, moment):
+    run_dir = tmp_path / "run"
+    process = start("--run-dir", run_dir, *SMALL)
+    wait_for(run_dir.exists, process)
+    moment(run_dir, process)
+    process.kill()
+    process.communicate()
+    assert len(record.read(run_dir)) < 600, "killed too late to show anything"
+    code, out, err = run("--resume", run_dir)
+    assert code == 0, err
+    reference = undisturbed[0]
+    for name in ("metrics.jsonl", "samples.png"):
+        assert (run_dir / name).read_bytes() == (reference / name).read_bytes()
+    resumed, expected = state_of(run_dir), state_of(reference)
+    assert int(resumed.step) == 600
+    for a, b in zip(*map(jax.tree.leaves, (resumed, expected)), strict=True):
+        np.testing.assert_array_equal(raw(a), raw(b))
+    assert not [path for path in run_dir.rglob("*") if "tmp" in path.name]
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
+    run_dir = tmp_path / "run"
+    process = start("--run-dir", run_dir, *SMALL, "--steps", "100000")
+    wait_for(lambda: len(record.read(run_dir)) >= 50, process)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert f"--resume {run_dir}" in err and "Traceback" not in err
+    assert checkpoint.latest(run_dir) == len(record.read(run_dir)) < 100_000
+
+
+def test_a_finished_run_resumed_stays_as_it_is(undisturbed):
+    run_dir, _, _ = undisturbed
+    before = {p: p.read_bytes() for p in run_dir.glob("*.jsonl")}
+    code, out, err = run("--resume", run_dir)
+    assert code == 0, err
+    assert before == {p: p.read_bytes() for p in run_dir.glob("*.jsonl")}
+
+
+EXPLODING = ["--optimizer", "sgd", "--learning-rate", "1e30", "--log-every", "100"]
+
+
+def test_what_is_not_finite_stops_the_run_and_is_named(tmp_path):
+    run_dir = tmp_path / "run"
+    code, out, err = run("--run-dir", run_dir, *SMALL, *EXPLODING)
+    assert code == 1 and "Traceback" not in err
+    first = next(r["step"] for r in record.read(run_dir) if r["d_loss"] is None)
+    assert f"at step {first}" in err
+    assert "d_loss is" in err and "d/Dense_0/kernel" in err
+    assert "Last good checkpoint: none yet" in err
+    assert checkpoint.latest(run_dir) is None
+
+
+def test_on_nonfinite_continue_records_and_goes_on(tmp_path):
+    run_dir = tmp_path / "run"
+    options = [*SMALL, *EXPLODING, "--steps", "200", "--on-nonfinite", "continue"]
+    code, out, err = run("--run-dir", run_dir, *options)
+    assert code == 0, err
+    assert len(record.read(run_dir)) == 200
+    assert "going on" in out
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--optimizer", "adm"], "did you mean 'adam'"),
+        (["--dataset", "mnits"], "did you mean 'mnist'"),
+        (["--batch-size", "5000"], "larger than the data set: digits has 1797 images"),
+        (["--steps", "many"], "many"),
+        (["--resume", "nowhere"], "not the folder of a run"),
+        (["--run-dir", "/dev/null/run"], "cannot be written"),
+        (["--dataset", "mnist", "--data-dir", "."], "mnist is not prepared in"),
+    ],
+)
+def test_bad_input_is_a_clear_error_with_status_2(tmp_path, args, message):
+    env = os.environ | {"COLUMNS": "200"}
+    code, out, err = run(*args, cwd=tmp_path, env=env)
+    assert code == 2, err
+    assert message in " ".join((out + err).split()) and "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_batch_that_the_devices_cannot_share_is_refused(tmp_path):
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=3"}
+    code, out, err = run(cwd=tmp_path, env=os.environ | flags)
+    assert code == 2
+    assert "--batch-size 128 is not divisible by the 3 devices: try 126" in err
+
+
+def test_nothing_earlier_is_overwritten(undisturbed):
+    run_dir, _, _ = undisturbed
+    before = {p: p.stat().st_mtime_ns for p in run_dir.rglob("*")}
+    code, out, err = run("--run-dir", run_dir)
+    assert code == 2 and f"--resume {run_dir}" in err
+    assert before == {p: p.stat().st_mtime_ns for p in run_dir.rglob("*")}
+
+
+def test_a_checkpoint_of_another_model_is_refused(undisturbed, tmp_path):
+    run_dir = tmp_path / "run"
+    code, _, _ = run("--run-dir", run_dir, *SMALL, "--hidden", "8", "--steps", "50")
+    assert code == 0
+    for name in ("checkpoints", "metrics.jsonl"):
+        (run_dir / name).rename(tmp_path / name)
+    cfg = config.load(undisturbed[0])
+    config.save(cfg, run_dir)
+    (tmp_path / "checkpoints").rename(run_dir / "checkpoints")
+    code, out, err = run("--resume", run_dir)
+    assert code == 2
+    assert "of another model" in err and "Dense_0" in err
+
+
+def test_samples_and_interpolations_are_drawn_from_a_checkpoint(undisturbed, tmp_path):
+    run_dir, out = undisturbed[0], tmp_path / "walk.png"
+    options = ["--interpolate", "--rows", "2", "--columns", "5", "--out", out]
+    code, text, err = run(run_dir, *options, script="sample.py")
+    assert code == 0, err
+    assert str(out) in text
+    sheet = image.imread(out)[..., 0]
+    assert sheet.shape == (2 * 9 * 6, 5 * 9 * 6)
+    code, _, err = run(run_dir, "--step", "7", script="sample.py")
+    assert code == 2 and "7" in err
+
+
+def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a small disk cannot be mounted here: no right to")
+    try:
+        run_dir = disk / "run"
+        code, out, err = run("--run-dir", run_dir, *SMALL, "--steps", "20000")
+        assert code == 1, err
+        assert "Traceback" not in err
+        good = checkpoint.latest(run_dir)
+        assert str(good) in err and "space" in err.lower()
+        assert int(state_of(run_dir).step) == good
+        subprocess.run(["mount", "-o", "remount,size=50m", str(disk)], check=True)
+        process = start("--resume", run_dir)
+        wait_for(lambda: (checkpoint.latest(run_dir) or 0) > good, process)
+        process.kill()
+        process.communicate()
+        steps = [row["step"] for row in record.read(run_dir)]
+        assert steps == list(range(1, len(steps) + 1))
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_tensorboard_events_hold_the_metrics(tmp_path):
+    from tensorboardX.proto.event_pb2 import Event
+
+    run_dir = tmp_path / "run"
+    code, _, err = run("--run-dir", run_dir, *SMALL, "--steps", "50", "--tensorboard")
+    assert code == 0, err
+    (path,) = (run_dir / "tensorboard").iterdir()
+    found, content = {}, path.read_bytes()
+    while content:
+        length = int.from_bytes(content[:8], "little")
+        event = Event.FromString(content[12 : 12 + length])
+        found |= {(v.tag, event.step): v.simple_value for v in event.summary.value}
+        content = content[16 + length :]
+    for row in record.read(run_dir):
+        assert found["d_loss", row["step"]] == pytest.approx(row["d_loss"])
