@@ -28,7 +28,7 @@ from PIL import Image
 from scipy import stats
 from sklearn.datasets import load_digits
 
-from subsel.gan import data
+from subsel.gan import data, errors, images
 from subsel.gan.errors import UsageError
 
 TFDS = Path(os.environ.get("SUBSEL_TFDS") or Path(__file__, "../../../../shared/tfds"))
@@ -120,7 +120,7 @@ def offline(tmp_path, monkeypatch):
 @pytest.fixture
 def can_prepare(monkeypatch):
     """As if all that preparation needs were installed."""
-    monkeypatch.setattr(data.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(images.importlib.util, "find_spec", lambda name: name)
     monkeypatch.setitem(sys.modules, "importlib_resources", importlib.resources)
 
 
@@ -133,8 +133,8 @@ def decodes(monkeypatch):
         calls.append(args)
         return original(*args)
 
-    original = data._decode
-    monkeypatch.setattr(data, "_decode", decode)
+    original = images._decode
+    monkeypatch.setattr(images, "_decode", decode)
     return calls
 
 
@@ -265,9 +265,11 @@ def test_unknown_config_or_version(name):
 
 
 def test_near():
-    assert data.near("adm", ["adam", "lion"]) == "; did you mean 'adam'?"
-    assert data.near("ADAMW", ["adam", "adamw"]) == "; did you mean 'adamw' or 'adam'?"
-    assert data.near("x", ["adam"]) == ""
+    assert errors.near("adm", ["adam", "lion"]) == "; did you mean 'adam'?"
+    assert (
+        errors.near("ADAMW", ["adam", "adamw"]) == "; did you mean 'adamw' or 'adam'?"
+    )
+    assert errors.near("x", ["adam"]) == ""
 
 
 def test_data_directory_that_is_missing(tmp_path):
@@ -278,7 +280,7 @@ def test_data_directory_that_is_missing(tmp_path):
 
 @pytest.mark.parametrize("name", ["mnist", "cifar10"])
 def test_offline_refusal_is_quick_and_complete(name, tmp_path, monkeypatch):
-    monkeypatch.setattr(data.importlib.util, "find_spec", lambda module: None)
+    monkeypatch.setattr(images.importlib.util, "find_spec", lambda module: None)
     begin = time.perf_counter()
     message = refusal(name, tmp_path)
     assert time.perf_counter() - begin < 10
@@ -302,7 +304,7 @@ def test_host_that_does_not_answer(tmp_path, can_prepare):
 def test_name_server_that_does_not_answer(tmp_path, can_prepare, monkeypatch):
     wake = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *a, **k: wake.wait(60) and [])
-    monkeypatch.setattr(data, "_PATIENCE", 0.5)
+    monkeypatch.setattr(images, "_PATIENCE", 0.5)
     begin = time.perf_counter()
     message = refusal("cifar10", tmp_path)
     wake.set()
@@ -343,7 +345,7 @@ def test_preparation_that_fails(tmp_path, can_prepare, monkeypatch):
 
 def test_the_recipe_prepares(tmp_path):
     folder = tmp_path / 'it\'s "here"'
-    exec(shlex.split(data._recipe("subsel_toy", str(folder)).splitlines()[1])[2])
+    exec(shlex.split(images._recipe("subsel_toy", str(folder)).splitlines()[1])[2])
     check_toy(data.load("subsel_toy", folder))
 
 

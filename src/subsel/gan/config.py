@@ -6,8 +6,7 @@ import math
 from pathlib import Path
 from typing import Literal
 
-from subsel.gan.data import near
-from subsel.gan.errors import UsageError
+from subsel.gan.errors import UsageError, near
 from subsel.gan.files import atomic
 from subsel.gan.losses import LOSSES
 from subsel.gan.models import OUTPUTS

@@ -1,7 +1,8 @@
 """What can go wrong that a person can mend; anything else keeps its traceback."""
 
+import difflib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 
 class UsageError(Exception):
@@ -23,3 +24,9 @@ def exit_status(main: Callable[[], None]) -> int:
         print(f"\n{stop or 'stopped'}", file=sys.stderr)
         return 130
     return 0
+
+
+def near(name: str, names: Iterable[str]) -> str:
+    """What to append to "unknown NAME": "; did you mean 'x' or 'y'?", or nothing."""
+    close = difflib.get_close_matches(name.lower(), names)
+    return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
