@@ -20,7 +20,38 @@ def adam(
     scale: str = "raw",
     tol: float = 1e-5,
 ) -> optax.GradientTransformationExtraArgs:
-    """Adam behind a subgradient selection; by default, Adam that does not stall."""
+    r"""Adam behind a subgradient selection; by default, Adam that does not stall.
+
+    A gradient of norm above ``tol`` reaches Adam bit for bit. A smaller one is
+    lengthened to ``tol``, and for an exact zero the last gradient that was not small is
+    used again. Adam's own normalisation gives out where entries fall below ``eps``: a
+    gradient of norm 1e-5 has entries of about 1e-8 among a million parameters.
+
+    Args:
+        learning_rate: a number or a schedule.
+        b1, b2, eps: as in ``optax.adam``.
+        candidates, select, on_zero, scale, tol: as in
+            :func:`subsel.select_subgradient`; what differs is the zero rule, by default
+            ``ladder(rescale(), last())``, and ``tol``.
+
+    Returns:
+        The optimizer. State: Adam's, and one copy of the parameters for ``last()``.
+
+    Example:
+        >>> import jax.numpy as jnp, optax, subsel
+        >>> tx, plain = subsel.adam(0.1), optax.adam(0.1)
+        >>> params, zero = jnp.ones(2), jnp.zeros(2)
+        >>> grads = jnp.array([3.0, -4.0])
+        >>> state = tx.update(grads, tx.init(params))[1]
+        >>> tx.update(zero, state)[0].round(3)  # goes on where the gradient is zero
+        Array([-0.1,  0.1], dtype=float32)
+        >>> state = plain.update(grads, plain.init(params))[1]
+        >>> plain.update(zero, state)[0].round(3)  # runs out
+        Array([-0.067,  0.067], dtype=float32)
+
+    References:
+        Kingma and Ba, Adam: a method for stochastic optimization, 2015.
+    """
     on_zero = ladder(rescale(), last()) if on_zero is None else on_zero
     return optax.chain(
         select_subgradient(candidates, select, on_zero, scale, tol=tol),
@@ -32,7 +63,41 @@ def adam(
 def goldstein(
     learning_rate: optax.ScalarOrSchedule, size: int = 2
 ) -> optax.GradientTransformationExtraArgs:
-    """Normalised descent along the min-norm element of the last gradients."""
+    r"""Normalised descent along the shortest element of the last gradients' hull.
+
+    .. math::
+        x_{t+1} = x_t - \eta_t \frac{u_t}{\|u_t\|}, \qquad
+        u_t = \arg\min \{\|u\| : u \in \mathrm{conv}(g_t, \dots, g_{t-K+1})\}
+
+    For minimising nonsmooth functions whose kinks form a curved valley: gradients from
+    its two sides cancel across it and add up along it. The step length is the learning
+    rate itself, so use a schedule that decays to the accuracy wanted; geometric decay
+    to 1e-9 over 2,000 steps solves the nonsmooth Rosenbrock function to 1e-8 in 10 of
+    10 starts (``tests/test_transform.py``). Not for games, where gradients rotate.
+
+    Args:
+        learning_rate: the step length, in the units of the parameters; a number or a
+            schedule.
+        size: K, at least 1. Memory is K - 1 copies of the parameters.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, subsel
+        >>> f = lambda x: 8 * jnp.abs(x[0] ** 2 - x[1]) + (1 - x[0]) ** 2
+        >>> tx = subsel.goldstein(lambda t: 0.3 * 1e-6 ** (t / 1000))
+        >>> def step(carry, _):
+        ...     x, state = carry
+        ...     updates, state = tx.update(jax.grad(f)(x), state)
+        ...     return (x + updates, state), None
+        >>> x = jnp.array([-1.2, 1.0])
+        >>> (x, _), _ = jax.lax.scan(step, (x, tx.init(x)), length=1000)
+        >>> bool(f(x) < 1e-5)
+        True
+
+    References:
+        Goldstein, Optimization of Lipschitz continuous functions, 1977. Zhang, Lin,
+        Jegelka, Sra and Jadbabaie, Complexity of finding stationary points of nonsmooth
+        nonconvex functions, 2020.
+    """
     return optax.chain(
         select_subgradient(history(size), min_norm(), scale="unit"),
         optax.scale_by_learning_rate(learning_rate),
