@@ -13,7 +13,7 @@ from typing import Annotated
 
 import tyro
 
-from subsel.gan import train
+from subsel.gan import sample
 from subsel.gan.errors import exit_status
 
 
@@ -39,7 +39,7 @@ def main(
         out: PNG to write; samples-STEP-SEED.png in the run's folder, or
             interpolation-STEP-SEED.png, if left out.
     """
-    print(train.draw(run_dir, interpolate, rows, columns, seed, step, out))
+    print(sample.draw(run_dir, interpolate, rows, columns, seed, step, out))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from subsel.gan import checkpoint, config, record, train
+from subsel.gan import checkpoint, config, game, record
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--steps", "600", "--log-every", "50", "--hidden", "16", "--samples", "6"]
@@ -42,7 +42,7 @@ def wait_for(condition, process, seconds=120):
 
 def state_of(run_dir):
     cfg = config.load(run_dir)
-    return checkpoint.restore(run_dir, train.fresh(cfg, train.build(cfg)))
+    return checkpoint.restore(run_dir, game.fresh(cfg, game.build(cfg)))
 
 
 def raw(leaf):

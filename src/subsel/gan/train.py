@@ -4,56 +4,20 @@ The only module that talks to the terminal and to the clock.
 """
 
 import contextlib
-import functools
 import signal
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import numpy as np
-import optax
 from tqdm import tqdm
 
-from subsel.gan import checkpoint, config, data, models, pictures, record, step
+from subsel.gan import checkpoint, config, game, pictures, record, sample, step
 from subsel.gan.config import Config
 from subsel.gan.errors import RunError, UsageError
+from subsel.gan.game import Game
 from subsel.gan.losses import LOSSES
-from subsel.gan.optimizers import OPTIMIZERS, SCHEDULES
-from subsel.gan.step import Pair, State
-
-
-class Game(NamedTuple):
-    """What a configuration means: functions, and the data they are applied to."""
-
-    dataset: data.Dataset
-    nets: Pair
-    tx: Pair
-
-
-def build(cfg: Config) -> Game:
-    """The data set, networks and optimizers of a checked configuration."""
-    dataset = data.load(cfg.dataset, cfg.data_dir)
-    shape = dataset.rows.shape[1:]
-    output = cfg.output
-    if output == "auto":
-        output = "tanh" if len(shape) > 1 else "identity"
-    nets = Pair(
-        d=models.discriminator(shape, cfg.hidden),
-        g=models.generator(cfg.latent, shape, cfg.hidden, output),
-    )
-    return Game(dataset, nets, Pair(_optimizer(cfg, "d"), _optimizer(cfg, "g")))
-
-
-def _optimizer(cfg: Config, player) -> optax.GradientTransformation:
-    rate = SCHEDULES[cfg.schedule](cfg.of(player, "learning_rate"), cfg.steps)
-    return OPTIMIZERS[cfg.of(player, "optimizer")](rate, cfg.b1, cfg.b2)
-
-
-def fresh(cfg: Config, game: Game) -> State:
-    """The state before the first step, on all local devices."""
-    start = functools.partial(step.init, game.nets, game.tx)
-    return jax.jit(start, out_shardings=step.sharding())(jax.random.key(cfg.seed))
+from subsel.gan.step import State
 
 
 def train(cfg: Config) -> Path:
@@ -71,17 +35,17 @@ def train(cfg: Config) -> Path:
             f"--batch-size {cfg.batch_size} is not divisible by the {devices} devices: "
             f"try {max(cfg.batch_size // devices, 1) * devices}"
         )
-    game = build(cfg)
-    if len(game.dataset.rows) < cfg.batch_size and not game.dataset.noise:
+    playing = game.build(cfg)
+    if len(playing.dataset.rows) < cfg.batch_size and not playing.dataset.noise:
         raise UsageError(
             f"--batch-size {cfg.batch_size} is larger than the data set: "
-            f"{cfg.dataset} has {len(game.dataset.rows)} images"
+            f"{cfg.dataset} has {len(playing.dataset.rows)} images"
         )
     run_dir = Path(cfg.run_dir) if cfg.resume else _folder(cfg)
     try:
-        state = _start(cfg, game, run_dir)
-        state = _loop(cfg, game, run_dir, state)
-        _finish(cfg, game, run_dir, state)
+        state = _start(cfg, playing, run_dir)
+        state = _loop(cfg, playing, run_dir, state)
+        _finish(cfg, playing, run_dir, state)
     except OSError as error:
         raise RunError(
             f"{run_dir} cannot be written: {error}. Nothing that was saved is lost; "
@@ -117,8 +81,8 @@ def _folder(cfg: Config) -> Path:
     raise UsageError("runs/ is full of runs of this name: choose one with --run-dir")
 
 
-def _start(cfg: Config, game: Game, run_dir: Path) -> State:
-    state = fresh(cfg, game)
+def _start(cfg: Config, playing: Game, run_dir: Path) -> State:
+    state = game.fresh(cfg, playing)
     if cfg.resume:
         # A run that was killed before its first checkpoint starts over, exactly.
         done = checkpoint.latest(run_dir)
@@ -127,18 +91,18 @@ def _start(cfg: Config, game: Game, run_dir: Path) -> State:
     return state
 
 
-def _loop(cfg: Config, game: Game, run_dir: Path, state: State) -> State:
+def _loop(cfg: Config, playing: Game, run_dir: Path, state: State) -> State:
     body = step.make_step(
-        game.nets,
-        game.tx,
+        playing.nets,
+        playing.tx,
         LOSSES[cfg.loss],
         cfg.batch_size,
         cfg.latent,
-        game.dataset.noise,
+        playing.dataset.noise,
         mean=step.devices_mean,
     )
     run = step.make_run(body, cfg.log_every)
-    images = jax.device_put(game.dataset.rows, step.sharding())
+    images = jax.device_put(playing.dataset.rows, step.sharding())
     slots = step.slots(cfg.batch_size)
     done = int(state.step)
     with contextlib.ExitStack() as stack:
@@ -249,11 +213,10 @@ def _tensorboard(cfg: Config, run_dir: Path, done: int):
         yield write
 
 
-def _finish(cfg: Config, game: Game, run_dir: Path, state: State) -> None:
+def _finish(cfg: Config, playing: Game, run_dir: Path, state: State) -> None:
     key = jax.random.fold_in(state.key, step.SAMPLES)
     z = jax.random.normal(key, (cfg.samples, cfg.latent))
-    drawn = np.asarray(jax.jit(game.nets.g.apply)(state.params.g, z))
-    pictures.samples(run_dir / "samples.png", drawn, game.dataset.rows)
+    sample.picture(run_dir / "samples.png", playing, state.params.g, z)
     rows = record.read(run_dir)
     pictures.losses(run_dir / "losses.png", rows)
     print(f"\n{cfg.steps} steps done. In {run_dir}:")
@@ -267,40 +230,3 @@ def _finish(cfg: Config, game: Game, run_dir: Path, state: State) -> None:
             print(f"Zero rule acted in {fired:.0f} of {cfg.steps} updates of {player}.")
     print(f"\nNext: python experiments/sample.py {run_dir} --interpolate")
     print("      python experiments/train_gan.py --help")
-
-
-def draw(
-    run_dir: Path,
-    interpolate: bool,
-    rows: int,
-    columns: int,
-    seed: int,
-    at: int | None = None,
-    out: Path | None = None,
-) -> Path:
-    """A picture of ``rows`` times ``columns`` samples from a checkpoint; its path.
-
-    Interpolation is along the great circle (Shoemake 1985): points between two normal
-    vectors on a straight line would be shorter than any that G was trained on.
-
-    Raises:
-        UsageError: not a run, no such checkpoint, or a size below 1.
-    """
-    if rows < 1 or columns < 1:
-        raise UsageError(f"--rows {rows} --columns {columns}: expected 1 or more")
-    cfg = config.load(run_dir)
-    game = build(cfg)
-    state = checkpoint.restore(run_dir, fresh(cfg, game), at)
-    key = jax.random.key(seed)
-    if interpolate:
-        z = models.great_circle(*jax.random.normal(key, (2, rows, cfg.latent)), columns)
-    else:
-        z = jax.random.normal(key, (rows * columns, cfg.latent))
-    drawn = np.asarray(jax.jit(game.nets.g.apply)(state.params.g, z))
-    kind = "interpolation" if interpolate else "samples"
-    out = out or run_dir / f"{kind}-{int(state.step)}-{seed}.png"
-    try:
-        pictures.samples(out, drawn, game.dataset.rows, columns)
-    except OSError as error:
-        raise UsageError(f"{out} cannot be written: {error.strerror}") from None
-    return out

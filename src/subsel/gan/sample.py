@@ -1,0 +1,51 @@
+"""Pictures of what a generator draws."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from subsel.gan import checkpoint, config, game, models, pictures
+from subsel.gan.errors import UsageError
+
+
+def picture(path: Path, playing: game.Game, params, z, columns: int = 16) -> None:
+    """Draws ``G(z)``, ``z`` being ``[N, latent]``, as a grid or a scatter plot."""
+    drawn = np.asarray(jax.jit(playing.nets.g.apply)(params, z))
+    pictures.samples(path, drawn, playing.dataset.rows, columns)
+
+
+def draw(
+    run_dir: Path,
+    interpolate: bool,
+    rows: int,
+    columns: int,
+    seed: int,
+    at: int | None = None,
+    out: Path | None = None,
+) -> Path:
+    """A picture of ``rows`` times ``columns`` samples from a checkpoint; its path.
+
+    Interpolation is along the great circle (Shoemake 1985): points between two normal
+    vectors on a straight line would be shorter than any that G was trained on.
+
+    Raises:
+        UsageError: not a run, no such checkpoint, or a size below 1.
+    """
+    if rows < 1 or columns < 1:
+        raise UsageError(f"--rows {rows} --columns {columns}: expected 1 or more")
+    cfg = config.load(run_dir)
+    playing = game.build(cfg)
+    state = checkpoint.restore(run_dir, game.fresh(cfg, playing), at)
+    key = jax.random.key(seed)
+    if interpolate:
+        z = models.great_circle(*jax.random.normal(key, (2, rows, cfg.latent)), columns)
+    else:
+        z = jax.random.normal(key, (rows * columns, cfg.latent))
+    kind = "interpolation" if interpolate else "samples"
+    out = out or run_dir / f"{kind}-{int(state.step)}-{seed}.png"
+    try:
+        picture(out, playing, state.params.g, z, columns)
+    except OSError as error:
+        raise UsageError(f"{out} cannot be written: {error.strerror}") from None
+    return out
