@@ -43,4 +43,4 @@ def main(
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(lambda: tyro.cli(main, description=__doc__)))
+    sys.exit(exit_status(lambda: tyro.cli(main, description=__doc__.splitlines()[0])))

@@ -20,7 +20,7 @@ def main():
     parser.add_argument("--resume")
     resume = parser.parse_known_args()[0].resume
     default = config.load(resume) if resume else config.Config()
-    train(tyro.cli(config.Config, default=default, description=__doc__))
+    train(tyro.cli(config.Config, default=default, description=__doc__.splitlines()[0]))
 
 
 if __name__ == "__main__":

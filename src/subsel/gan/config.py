@@ -20,14 +20,11 @@ class Config:
     """A training run. The defaults are the article's program, where it has a number."""
 
     dataset: str = "digits"
-    """digits (bundled, 8x8), ring or grid (mixtures of Gaussians in the plane), or any
-    image classification set of tensorflow-datasets by its name: mnist, fashion_mnist,
-    cifar10, …"""
+    """digits, ring, grid, or an image set of tensorflow-datasets: mnist, cifar10, …"""
     data_dir: str | None = None
-    """Folder of prepared tensorflow-datasets; its own default folder if left out."""
+    """Where tensorflow-datasets keeps its sets; its own default if left out."""
     optimizer: str = "subsel"
-    """Of both players: subsel, sgd, momentum, adam, adamw, rmsprop, adabelief, radam,
-    lion, optimistic_adam."""
+    """Of both players: subsel, sgd, adam, … (an unknown name lists them all)."""
     d_optimizer: str | None = None
     """Of the discriminator, where it differs."""
     g_optimizer: str | None = None
@@ -55,7 +52,7 @@ class Config:
     steps: int = 10_000
     """Updates of each player."""
     batch_size: int = 128
-    """Real and generated samples a step, over all devices."""
+    """Real samples a step, and as many generated ones, over all devices."""
     seed: int = 0
     """Of parameters, data order and noise."""
     log_every: int = 1000
