@@ -1,0 +1,98 @@
+"""Mistakes are refused with the value given, what was expected, and what to do."""
+
+import jax.numpy as jnp
+import pytest
+
+import subsel
+
+PARAMS = {"a": jnp.ones(3), "b": jnp.ones((2, 2))}
+NESTED = {"a": jnp.ones(3), "b": {"c": jnp.ones((2, 2))}}
+
+
+def select(*args, **kwargs):
+    return lambda: subsel.select_subgradient(*args, **kwargs)
+
+
+def update(updates=PARAMS, params=PARAMS, *, with_params=False, **settings):
+    def call():
+        tx = subsel.select_subgradient(**settings)
+        tx.update(updates, tx.init(params), params if with_params else None)
+
+    return call
+
+
+def stacked(updates, **kwargs):
+    return update(updates, candidates=subsel.stacked(), **kwargs)
+
+
+def selector(weights, kind="simplex"):
+    return subsel.Selector(lambda geometry: weights, kind)
+
+
+def three(shape=3):
+    return {"a": jnp.ones((3, 3)), "b": jnp.ones((shape, 2, 2))}
+
+
+CASES = {
+    "history size": (lambda: subsel.history(0), r"size=0.*at least 1"),
+    "distance": (lambda: subsel.history(2, -1.0), r"max_distance=-1.0.*at least 0"),
+    "floor": (lambda: subsel.aggregate(floor=2), r"floor=2.*\[0, 1\]"),
+    "floor nan": (lambda: subsel.aggregate(float("nan")), r"floor=nan.*\[0, 1\]"),
+    "rescale": (lambda: subsel.rescale(0.0), r"rescale.floor=0.0.*positive"),
+    "explore": (lambda: subsel.explore(-1.0), r"explore.radius=-1.0.*positive"),
+    "radius": (lambda: subsel.expand(-2.0), r"expand.radius=-2.0.*positive"),
+    "growth": (lambda: subsel.expand(growth=1), r"growth=1.*more than 1"),
+    "cap": (lambda: subsel.expand(cap=0), r"expand.cap=0.*positive"),
+    "size": (lambda: subsel.expand(size=0), r"expand.size=0.*positive"),
+    "scale": (select(scale="log"), r"scale='log'.*'raw', 'unit', 'match'"),
+    "kind": (select(select=selector(0, "cone")), r"kind 'cone'.*'onehot', 'simplex'"),
+    "tol": (select(tol=-1e-3), r"tol=-0.001.*>= 0"),
+    "tol nan": (select(tol=float("nan")), r"tol=nan.*>= 0"),
+    "rtol": (select(rtol=-2), r"rtol=-2.*>= 0"),
+    "patience": (select(patience=0), r"patience=0.*>= 1"),
+    "weights": (
+        update(select=selector(jnp.ones(2))),
+        r"weights of shape \(2,\); expected \(1,\)",
+    ),
+    "no grad_fn": (
+        update(with_params=True, on_zero=subsel.expand()),
+        r"expand\(\) needs grad_fn; call tx.update\(.*grad_fn=",
+    ),
+    "no params for expand": (
+        update(on_zero=subsel.expand()),
+        r"expand\(\) needs params; call tx.update\(updates, state, params",
+    ),
+    "no params for distances": (
+        update(candidates=subsel.history(2, max_distance=1.0)),
+        r"max_distance=…\) needs params; call tx.update\(updates, state, params",
+    ),
+    "axes disagree": (stacked(three(4)), r"one leading axis.*'b'\]\": \(4, 2, 2\)"),
+    "no axis": (stacked({"a": jnp.ones(()), "b": jnp.ones(())}), "one leading axis"),
+    "no candidates": (stacked({"a": jnp.ones((0, 3))}), "one leading axis"),
+    "axes do not fit": (
+        stacked(PARAMS, with_params=True),
+        r"shapes are .*'a'\]\": \(3,\).* would fit",
+    ),
+    "structure": (
+        update(NESTED, with_params=True),
+        r"updates are structured as .*'c'.*expected the structure of the parameters",
+    ),
+    "structure of the memory": (
+        update(NESTED, candidates=subsel.history(2)),
+        "structure",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_value_errors(name):
+    call, message = CASES[name]
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint8", "bool"])
+def test_leaves_that_are_not_real_or_complex(dtype):
+    params = {"a": jnp.ones(3), "deep": [jnp.ones(2, dtype)]}
+    with pytest.raises(TypeError, match=rf"\['deep'\]\[0\].*{dtype}.*optax.masked"):
+        subsel.select_subgradient().init(params)

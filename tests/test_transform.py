@@ -1,0 +1,308 @@
+"""What the transform must reduce to, against NumPy loops, SciPy and Optax."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from scipy.optimize import nnls
+
+import subsel
+
+SIZE = 3
+
+
+def gradients(steps, seed=0, dim=6):
+    return np.float32(np.random.default_rng(seed).normal(size=(steps, dim)) + 0.3)
+
+
+def run(tx, grads, params=None, jit=jax.jit):
+    """The updates for a sequence of gradients, and the state after each."""
+    update = jit(tx.update)
+    state, out, states = tx.init(jax.tree.map(lambda x: x[0], grads)), [], []
+    for k in range(len(jax.tree.leaves(grads)[0])):
+        args = jax.tree.map(lambda x, k=k: x[k], (grads, params))
+        updates, state = update(args[0], state, args[1])
+        out.append(updates)
+        states.append(state)
+    return jax.tree.map(lambda *x: np.stack(x), *out), states
+
+
+def bits(tree):
+    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(tree)]
+
+
+IDENTITIES = {
+    "default": {},
+    "history + latest": {"candidates": subsel.history(SIZE)},
+    "aggregate + latest": {"candidates": subsel.aggregate()},
+    "rules that never fire": {
+        "on_zero": subsel.ladder(subsel.rescale(), subsel.last(), subsel.explore(1.0))
+    },
+}
+
+
+@pytest.mark.parametrize("name", IDENTITIES)
+def test_identity_bit_for_bit(name):
+    special = [0.5, -0.0, 1e-40, np.nan, np.inf, -np.inf]
+    zero = [-0.0, 0.0, -0.0, 0.0, 0.0, -0.0]
+    rows = [special, *gradients(4), [1e-30, -0.0, 0, 0, 0, 0]]
+    if "never" not in name:
+        rows.insert(1, zero)
+    rows = jnp.array(rows, jnp.float32)
+    grads = {
+        "float": rows,
+        "narrow": rows.astype(jnp.bfloat16),
+        "complex": jax.lax.complex(rows, rows[:, ::-1]),
+        "none": None,
+    }
+    out, _ = run(subsel.select_subgradient(**IDENTITIES[name]), grads)
+    assert bits(out) == bits(grads)
+
+
+@pytest.mark.parametrize(
+    "tx",
+    [
+        optax.chain(subsel.select_subgradient(), optax.adam(0.01)),
+        optax.chain(optax.adam(0.01), subsel.select_subgradient()),
+        subsel.adam(0.01),
+    ],
+)
+def test_beside_adam_it_is_adam(tx):
+    """One operation at a time: in another program XLA rounds Adam itself otherwise."""
+    grads = gradients(5)
+    expected, _ = run(optax.adam(0.01), grads, jit=lambda update: update)
+    assert bits(run(tx, grads, jit=lambda update: update)[0]) == bits(expected)
+    np.testing.assert_allclose(run(tx, grads)[0], expected, rtol=1e-6)
+
+
+def test_history_and_mean_are_the_moving_average():
+    grads = gradients(9)
+    out, _ = run(subsel.select_subgradient(subsel.history(SIZE), subsel.mean()), grads)
+    expected = [grads[max(0, t - SIZE + 1) : t + 1].mean(0) for t in range(9)]
+    np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_history_carries_the_gram_matrix_that_its_rows_have():
+    grads = gradients(25) * np.logspace(-15, 15, 25, dtype=np.float32)[:, None]
+    tx = subsel.select_subgradient(subsel.history(5), subsel.min_norm())
+    carried = run(tx, grads)[1][-1].oracle
+    rows = np.float64(np.stack(carried.rows)) / np.float64(carried.scale)[:, None]
+    np.testing.assert_allclose(carried.gram, rows @ rows.T, atol=1e-6)
+    assert (0.25 < np.diag(carried.gram)).all() and (np.diag(carried.gram) <= 1).all()
+    np.testing.assert_array_equal(np.sort(carried.taken), [21, 22, 23, 24])
+    for row, count in zip(carried.rows, carried.taken, strict=True):
+        np.testing.assert_array_equal(row, grads[count])
+
+
+@pytest.mark.parametrize("limit", [1.5, lambda count: 0.2 * count])
+def test_history_leaves_out_what_was_taken_further_away(limit):
+    grads, points = gradients(40), gradients(40, seed=1, dim=6).cumsum(0) * 0.3
+    oracle = subsel.history(4, max_distance=limit)
+    tx = subsel.select_subgradient(oracle, subsel.mean())
+    out, _ = run(tx, grads, points)
+    sizes = set()
+    for t in range(40):
+        radius = limit(t) if callable(limit) else limit
+        window = range(max(0, t - 3), t + 1)
+        near = [s for s in window if np.linalg.norm(points[s] - points[t]) <= radius]
+        sizes.add(len(near))
+        np.testing.assert_allclose(out[t], grads[near].mean(0), atol=1e-5)
+    assert len(sizes) > 2
+
+
+@pytest.mark.parametrize("floor", [0, 0.1, 1])
+def test_aggregate_and_min_norm_are_the_closed_form(floor):
+    grads = gradients(30)
+    tx = subsel.select_subgradient(subsel.aggregate(floor), subsel.min_norm())
+    out, _ = run(tx, grads)
+    selected = np.float64(grads[0])
+    for gradient, actual in zip(np.float64(grads), out, strict=True):
+        past = (1 - floor) * selected + floor * gradient
+        step = past - gradient
+        share = np.clip(past @ step / max(step @ step, 1e-300), 0, 1)
+        selected = past - share * step
+        np.testing.assert_allclose(actual, selected, atol=1e-5)
+
+
+def test_stacked_and_min_norm_are_mgda():
+    tasks = {"w": gradients(4, dim=6).reshape(4, 2, 3), "b": gradients(4, 1, dim=3)}
+    flat = np.concatenate([tasks["b"], tasks["w"].reshape(4, 6)], axis=1)
+    weights, _ = nnls(np.vstack([flat.T, np.ones(4)]), np.append(np.zeros(9), 1.0))
+    expected = weights / weights.sum() @ flat
+    tx = subsel.select_subgradient(subsel.stacked(), subsel.min_norm())
+    params = jax.tree.map(lambda x: x[0], tasks)
+    out, _ = jax.jit(tx.update)(tasks, tx.init(params), params)
+    assert jax.tree.map(np.shape, out) == jax.tree.map(np.shape, params)
+    actual = np.concatenate([out["b"], out["w"].ravel()])
+    np.testing.assert_allclose(actual, expected, atol=1e-5)
+
+
+def test_complex_candidates_are_vectors_of_twice_the_size():
+    grads = gradients(5)
+    tx = subsel.select_subgradient(subsel.stacked(), subsel.min_norm())
+    real, _ = tx.update(grads, tx.init(grads[0]))
+    pairs = jax.lax.complex(grads[:, :3], grads[:, 3:])
+    paired, _ = tx.update(pairs, tx.init(pairs[0]))
+    np.testing.assert_allclose(
+        np.append(paired.real, paired.imag), real, atol=1e-6, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_inner_products_of_narrow_gradients_are_taken_in_float32(dtype):
+    """A sum of 4096 equal squares stalls in either; float16 overflows as well."""
+    grads = jnp.full((2, 4096), 100.0, dtype) * jnp.array([[1], [-2]], dtype)
+    tx = subsel.select_subgradient(subsel.stacked(), subsel.mean())
+    out, state = tx.update(grads, tx.init(grads[0]))
+    assert out.dtype == dtype and (out == -50).all()
+    report = state.report
+    np.testing.assert_allclose(report.selected_norm, 50 * 64, rtol=1e-6)
+    np.testing.assert_allclose(report.norm_ratio, 0.25, rtol=1e-6)
+    np.testing.assert_allclose(report.cosine, 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("magnitude", [1e-30, 1.0, 1e30])
+@pytest.mark.parametrize("scale", ["raw", "unit", "match"])
+def test_scale(scale, magnitude):
+    grads = magnitude * gradients(6)
+    oracle = subsel.history(2)
+    out, _ = run(subsel.select_subgradient(oracle, subsel.mean(), scale=scale), grads)
+    exact = np.float64(grads) / magnitude
+    for t in range(6):
+        mean = exact[max(0, t - 1) : t + 1].mean(0)
+        newest = magnitude * np.linalg.norm(exact[t])
+        length = {"raw": magnitude * np.linalg.norm(mean), "unit": 1, "match": newest}
+        expected = length[scale] * mean / np.linalg.norm(mean)
+        np.testing.assert_allclose(
+            out[t] / length[scale], expected / length[scale], atol=1e-5
+        )
+
+
+def test_reports():
+    grads = gradients(12)
+    grads[5:7] = 0  # the mean of the last two is zero once
+    tx = optax.chain(
+        subsel.select_subgradient(subsel.history(2), subsel.mean(), tol=0.5),
+        optax.scale(-1.0),
+    )
+    firings = 0
+    for t, state in enumerate(run(tx, grads)[1]):
+        window = np.float64(grads[max(0, t - 1) : t + 1])
+        mean, newest = window.mean(0), window[-1]
+        lengths = np.linalg.norm(mean), np.linalg.norm(newest)
+        fired = lengths[0] <= 0.5
+        firings += fired
+        expected = {
+            "selected_norm": lengths[0],
+            "norm_ratio": lengths[0] / (lengths[1] or 1),
+            "cosine": mean @ newest / (lengths[0] * lengths[1] or 1),
+            "entropy": np.log(len(window)),
+            "fired": fired,
+            "firings": firings,
+        }
+        for name, value in expected.items():
+            reported = optax.tree.get(state, name)
+            np.testing.assert_allclose(reported, value, atol=1e-5, err_msg=name)
+    assert 1 <= firings < 12
+
+
+@pytest.mark.parametrize("lengths", [(1.0, 1e-30), (1e-30, 1.0), (1e30, 1e-30)])
+def test_reports_of_the_newest_beside_one_of_another_length(lengths):
+    grads = gradients(2) * np.float32(lengths)[:, None]
+    _, states = run(subsel.select_subgradient(subsel.history(2)), grads)
+    report = states[-1].report
+    np.testing.assert_allclose(report.cosine, 1, atol=1e-6)
+    np.testing.assert_allclose(report.norm_ratio, 1, rtol=1e-6)
+    np.testing.assert_allclose(report.entropy, 0)
+
+
+def test_a_nan_that_is_not_selected_stays_out():
+    points, grads = np.zeros((3, 6), np.float32), gradients(3)
+    grads[0], points[0] = np.nan, 1e3
+    oracle = subsel.history(SIZE, max_distance=1.0)
+    out, states = run(subsel.select_subgradient(oracle, subsel.mean()), grads, points)
+    assert np.isnan(out[0]).all()
+    np.testing.assert_allclose(out[2], grads[1:].mean(0), atol=1e-6)
+    assert all(np.isfinite(leaf) for leaf in states[-1].report)
+
+
+@pytest.mark.parametrize("select", [subsel.min_norm(), subsel.mean()])
+def test_a_nan_among_the_selected_is_not_made_plausible(select):
+    grads = gradients(3)
+    grads[1] = np.nan
+    out, states = run(subsel.select_subgradient(subsel.history(SIZE), select), grads)
+    assert np.isfinite(out[0]).all() and np.isnan(out[1:]).all()
+    assert np.isnan(states[-1].report.selected_norm)
+
+
+def rosenbrock(x):
+    return 8 * jnp.abs(x[0] ** 2 - x[1]) + (1 - x[0]) ** 2
+
+
+def normalised_sgd(learning_rate):
+    return optax.chain(
+        subsel.select_subgradient(scale="unit"),
+        optax.scale_by_learning_rate(learning_rate),
+    )
+
+
+@pytest.mark.parametrize(
+    "optimizer, level, solved",
+    [(subsel.goldstein, 1e-8, {9, 10}), (normalised_sgd, 1e-4, {0})],
+)
+def test_nonsmooth_rosenbrock(optimizer, level, solved):
+    """From 10 starts with 2,000 gradients, as in Burke, Lewis and Overton 2005."""
+
+    def descend(start):
+        def step(carry, _):
+            x, state = carry
+            updates, state = tx.update(jax.grad(rosenbrock)(x), state, x)
+            x = optax.apply_updates(x, updates)
+            return (x, state), rosenbrock(x)
+
+        _, values = jax.lax.scan(step, (start, tx.init(start)), length=2000)
+        return values.min()
+
+    with jax.enable_x64(True):
+        tx = optimizer(lambda count: 0.3 * 1e-9 ** (count / 2000))
+        noise = np.random.default_rng(0).normal(size=(10, 2))
+        best = jax.jit(jax.vmap(descend))(np.array([-1.2, 1.0]) + 0.1 * noise)
+    assert np.sum(np.asarray(best) <= level) in solved
+
+
+def test_a_selector_of_the_users():
+    """The shortest candidate, as torchzero's "min-norm" picks it."""
+    shortest = subsel.Selector(
+        lambda geometry: jax.nn.one_hot(jnp.argmin(geometry.norm), SIZE), "onehot"
+    )
+    grads = gradients(SIZE)
+    tx = subsel.select_subgradient(subsel.stacked(), shortest)
+    out, _ = tx.update(grads, tx.init(grads[0]))
+    assert bits(out) == bits(grads[np.linalg.norm(grads, axis=1).argmin()])
+
+
+def test_an_affine_selector_of_the_users_is_optimistic_gradient_descent():
+    def weights(geometry):
+        return jnp.where(geometry.valid.all(), jnp.array([-1, 2]), jnp.array([0, 1]))
+
+    optimistic = subsel.Selector(weights, "affine")
+    tx = subsel.select_subgradient(subsel.history(2), optimistic)
+    expected, _ = run(optax.optimistic_gradient_descent(1.0), gradients(8))
+    np.testing.assert_allclose(run(tx, gradients(8))[0], -expected, atol=1e-5)
+
+
+def test_an_oracle_of_the_users():
+    """The gradient and its sign; the shorter point of the segment between them."""
+
+    def propose(updates, state, context):
+        return subsel.from_rows((jax.tree.map(jnp.sign, updates), updates))
+
+    signs = subsel.Oracle(
+        init=lambda params: (),
+        propose=propose,
+        observe=lambda state, candidates, selected, context: state,
+    )
+    grads = gradients(5)
+    out, _ = run(subsel.select_subgradient(signs, subsel.mean()), grads)
+    np.testing.assert_allclose(out, (grads + np.sign(grads)) / 2, atol=1e-6)
