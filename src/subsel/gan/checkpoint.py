@@ -1,18 +1,17 @@
-"""Checkpoints of a run: RUN_DIR/checkpoints/STEP, written by orbax, checked by CRC.
+"""Checkpoints of a run: RUN_DIR/checkpoints/STEP, written by orbax, sealed with CRCs.
 
 A checkpoint is a flat dict of named arrays, such as `params.d.params.Dense_0.kernel`:
 readable without this package, and comparable leaf by leaf. It knows nothing of devices;
 what four wrote, one restores. Restoring runs no code that a checkpoint brings along.
 """
 
-import errno
 import json
 import logging
 import shutil
 import signal
 import threading
 import zlib
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import jax
@@ -33,24 +32,24 @@ def open(run_dir) -> ocp.CheckpointManager:
     """A manager that writes to RUN_DIR in the background; `close` it in a `finally`.
 
     Removes what an interrupted save left behind. Raises `UsageError` when the folder
-    cannot be written.
+    cannot be made.
     """
     folder = _folder(run_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"cannot write checkpoints to {folder}: {error}") from error
+        raise UsageError(f"cannot keep checkpoints in {folder}: {error}") from error
     _remove_unfinished(folder)
-    # Orbax does not notice a flipped bit in an array. It calls this when all arrays are
-    # written, before the rename that completes the checkpoint.
-    seal = ocp.options.AsyncOptions(post_finalization_callback=lambda: _seal(folder))
-    keep = ocp.checkpoint_managers.LatestN(KEEP)
-    return ocp.CheckpointManager(
-        folder,
-        options=ocp.CheckpointManagerOptions(
-            preservation_policy=keep, async_options=seal
+    options = ocp.CheckpointManagerOptions(
+        preservation_policy=ocp.checkpoint_managers.LatestN(KEEP),
+        async_options=ocp.options.AsyncOptions(
+            # When all arrays are on disk, before the rename that completes the step.
+            post_finalization_callback=lambda: _seal(folder),
+            # Else an exit without `close` can wait 20 minutes for a folder.
+            create_directories_asynchronously=False,
         ),
     )
+    return ocp.CheckpointManager(folder, options=options)
 
 
 def save(manager: ocp.CheckpointManager, state) -> None:
@@ -64,15 +63,17 @@ def save(manager: ocp.CheckpointManager, state) -> None:
     step = int(state.step)
     if step in manager.all_steps():
         return
-    # A copy: as long as a view exists, XLA copies where it could have donated.
-    arrays = {name: np.array(_bits(x)) for name, x in _named(state).items()}
+    # On a CPU these are views. Orbax copies them before it returns; while one is alive,
+    # XLA does not reuse a donated buffer but copies.
+    arrays = {name: np.asarray(_bits(x)) for name, x in _named(state).items()}
     with _run_error(manager, step):
-        # Before orbax writes: on a full disk it prints tracebacks from other threads.
-        need, free = _bytes(arrays), shutil.disk_usage(manager.directory).free
+        # Asked first, because on a full disk tensorstore's threads print tracebacks.
+        need = 2**16 + sum(2**10 + x.nbytes for x in arrays.values())
+        free = shutil.disk_usage(manager.directory).free
         if free < need:
-            raise OSError(errno.ENOSPC, f"disk full: {need} bytes needed, {free} free")
-        # Forced: unforced, orbax skips any step below its newest, and says nothing.
+            raise OSError(f"disk full: no space for {need} bytes, {free} free")
         with _uninterrupted():
+            # Forced, because orbax silently skips a step below its newest otherwise.
             manager.save(step, args=ocp.args.StandardSave(arrays), force=True)
 
 
@@ -81,7 +82,8 @@ def close(manager: ocp.CheckpointManager) -> None:
     try:
         _wait(manager)
     finally:
-        manager.close()
+        with suppress(Exception):  # the same one again, perhaps
+            manager.close()
         _remove_unfinished(Path(manager.directory))
 
 
@@ -94,7 +96,7 @@ def restore(run_dir, like, step: int | None = None):
     """The checkpoint of `step` (the newest by default) in the form of `like`.
 
     Args:
-      like: a state of arrays or of `jax.ShapeDtypeStruct`s that gives structure, shapes,
+      like: a state of arrays or `jax.ShapeDtypeStruct`s that gives structure, shapes,
         dtypes, and shardings (the default device where it has none).
 
     Raises:
@@ -110,20 +112,16 @@ def restore(run_dir, like, step: int | None = None):
     path = folder / str(step)
     want = {name: jax.eval_shape(_bits, x) for name, x in _named(like).items()}
     try:
-        # Before orbax reads: on a bad file it prints tracebacks from other threads.
-        if _sums(path) != json.loads((path / "crc32.json").read_text()):
-            raise ValueError("a checksum differs")
+        _check(path)
         with ocp.StandardCheckpointer() as reader:
             _compare(path, reader.metadata(path / "default").item_metadata, want)
             arrays = reader.restore(path / "default", want)
     except UsageError:
         raise
-    except Exception as error:
+    except Exception as error:  # orbax and tensorstore raise all kinds over bad files
         older = max((s for s in steps if s < step), default=None)
-        cure = f"; to go on from step {older}, remove {path}" if older else ""
-        raise UsageError(
-            f"checkpoint {step} is damaged: {_line(error)}; older step: {older}{cure}"
-        ) from error
+        cure = "no older one" if older is None else f"remove it to go on from {older}"
+        raise UsageError(f"{path} is damaged; {cure}: {_reason(error)}") from error
     leaves = [_place(arrays[name], x) for name, x in _named(like).items()]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
@@ -133,7 +131,7 @@ def _folder(run_dir) -> Path:
 
 
 def _steps(folder: Path) -> list[int]:
-    return sorted(ocp.utils.checkpoint_steps(folder))
+    return sorted(int(p.name) for p in folder.glob("[0-9]*") if p.name.isdecimal())
 
 
 def _unfinished(folder: Path) -> list[Path]:
@@ -146,7 +144,7 @@ def _remove_unfinished(folder: Path) -> None:
 
 
 def _sums(path: Path) -> dict[str, int]:
-    files = sorted(p for p in (path / "default").rglob("*") if p.is_file())
+    files = [p for p in (path / "default").rglob("*") if p.is_file()]
     return {str(p.relative_to(path)): zlib.crc32(p.read_bytes()) for p in files}
 
 
@@ -155,14 +153,31 @@ def _seal(folder: Path) -> None:
         (path / "crc32.json").write_text(json.dumps(_sums(path), indent=1))
 
 
+def _check(path: Path) -> None:
+    """Raises when any bit changed: orbax does not notice it in an array, and over what
+    it does notice, tensorstore's threads print tracebacks."""
+    found, sealed = _sums(path), json.loads((path / "crc32.json").read_text())
+    if changed := [name for name in sealed if found.get(name) != sealed[name]]:
+        raise ValueError(f"checksum of {changed[0]}")
+
+
+def _compare(path: Path, found, want: dict) -> None:
+    def kind(tree, name):
+        if name not in tree:
+            return "absent"
+        return f"{np.dtype(tree[name].dtype)}{list(tree[name].shape)}"
+
+    for name in sorted({*found, *want}):
+        there, here = kind(found, name), kind(want, name)
+        if there != here:
+            raise UsageError(
+                f"{path} is of another model: {name} is {there} there, {here} here"
+            )
+
+
 def _named(tree) -> dict:
     leaves, _ = jax.tree.flatten_with_path(tree)
     return {jax.tree_util.keystr(p, simple=True, separator="."): x for p, x in leaves}
-
-
-def _bytes(arrays: dict) -> int:
-    """What a checkpoint takes on disk, uncompressed; each array has its metadata."""
-    return 2**16 + sum(2**10 + x.nbytes for x in arrays.values())
 
 
 def _is_key(x) -> bool:
@@ -181,22 +196,8 @@ def _place(array, like):
     return jax.device_put(array, getattr(like, "sharding", None))
 
 
-def _compare(path: Path, found, want: dict) -> None:
-    for name in sorted({*found, *want}):
-        has, wants = (
-            f"{np.dtype(tree[name].dtype)}{list(tree[name].shape)}"
-            if name in tree
-            else "absent"
-            for tree in (found, want)
-        )
-        if has != wants:
-            raise UsageError(
-                f"{path} is of another model: {name} is {has} there, {wants} here"
-            )
-
-
-def _line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0][:200]
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: " + str(error).split(" [tensorstore")[0]
 
 
 @contextmanager
@@ -206,17 +207,19 @@ def _run_error(manager: ocp.CheckpointManager, step: int | None):
     except Exception as error:
         folder = Path(manager.directory)
         _remove_unfinished(folder)
+        good = max(_steps(folder), default=None)
         raise RunError(
-            f"cannot save step {step} in {folder}: {_line(error)};"
-            f" last good checkpoint: {max(_steps(folder), default=None)}"
+            f"cannot save step {step} in {folder}; last good checkpoint: {good};"
+            f" {_reason(error)}"
         ) from error
 
 
 @contextmanager
 def _uninterrupted():
-    """Holds Ctrl-C back: orbax, cut short as it starts a write, hangs at exit."""
+    """Holds Ctrl-C back: orbax, cut short as it starts a write, goes on with half of
+    it in the background, in the way of the next save, and prints tracebacks."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # Python interrupts, and lets set handlers, in the main thread only.
+        yield  # only the main thread is interrupted, and may set handlers
         return
     held = []
     handler = signal.signal(signal.SIGINT, lambda *args: held.append(args))
