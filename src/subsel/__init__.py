@@ -2,8 +2,10 @@
 
 The transform, ``select_subgradient(candidates, select, on_zero, scale)``:
 
-- candidates: :func:`current`, :func:`history`, :func:`aggregate`, :func:`stacked`
-- selectors: :func:`latest`, :func:`mean`, :func:`min_norm`
+- candidates: :func:`current`, :func:`history`, :func:`aggregate`, :func:`stacked`; at
+  other points, with ``grad_fn``: :func:`ball`, :func:`segment`, :func:`lookahead`,
+  :func:`reflect`
+- selectors: :func:`latest`, :func:`mean`, :func:`min_norm`, :func:`optimistic`
 - zero rules: :func:`stop`, :func:`last`, :func:`rescale`, :func:`explore`,
   :func:`expand`, :func:`ladder`
 
@@ -22,7 +24,8 @@ from subsel.candidates import (
 )
 from subsel.minnorm import min_norm_weights
 from subsel.optimizers import adam, goldstein
-from subsel.selection import Geometry, Selector, latest, mean, min_norm
+from subsel.points import ball, lookahead, reflect, segment
+from subsel.selection import Geometry, Selector, latest, mean, min_norm, optimistic
 from subsel.transform import SelectReport, SelectState, select_subgradient
 from subsel.zero import Zero, ZeroRule, expand, explore, ladder, last, rescale, stop
 
@@ -38,6 +41,7 @@ __all__ = [
     "ZeroRule",
     "adam",
     "aggregate",
+    "ball",
     "current",
     "expand",
     "explore",
@@ -47,10 +51,14 @@ __all__ = [
     "ladder",
     "last",
     "latest",
+    "lookahead",
     "mean",
     "min_norm",
     "min_norm_weights",
+    "optimistic",
+    "reflect",
     "rescale",
+    "segment",
     "select_subgradient",
     "stacked",
     "stop",

@@ -32,7 +32,7 @@ class Candidates(NamedTuple):
     valid: jax.Array  # [K] booleans: may be selected
     age: jax.Array  # [K] int32, updates since the candidate was evaluated
     distance: jax.Array  # [K] Euclidean distance from the point; 0 where not measured
-    newest: int  # index of the gradient at the point itself
+    newest: int  # index of the one that stands for no selection at all
 
 
 class Oracle(NamedTuple):
@@ -48,7 +48,8 @@ def from_rows(rows, newest: int = -1, **fields) -> Candidates:
     """Candidates from a tuple of pytrees: K norms and K (K + 1) / 2 inner products.
 
     Args:
-        rows: the K pytrees. ``newest`` is the index of the one at the point itself.
+        rows: the K pytrees. ``newest`` is the index of the one that stands for no
+            selection at all: the gradient at the point, or at the trial point.
         **fields: any other field of :class:`Candidates`, instead of its default: all
             valid, of age and distance 0.
     """
@@ -72,7 +73,8 @@ def from_rows(rows, newest: int = -1, **fields) -> Candidates:
     )._replace(**fields)
 
 
-def _stateless(propose) -> Oracle:
+def stateless(propose: Callable) -> Oracle:
+    """An oracle that carries nothing: ``propose(updates, context) -> Candidates``."""
     return Oracle(
         init=lambda params: (),
         propose=lambda updates, state, context: propose(updates, context),
@@ -82,7 +84,7 @@ def _stateless(propose) -> Oracle:
 
 def current() -> Oracle:
     """The gradient that came in, alone (K = 1). No memory."""
-    return _stateless(lambda updates, context: from_rows((updates,)))
+    return stateless(lambda updates, context: from_rows((updates,)))
 
 
 def stacked() -> Oracle:
@@ -115,7 +117,7 @@ def stacked() -> Oracle:
         rows = [jax.tree.map(lambda x, k=k: x[k], updates) for k in range(size)]
         return from_rows(rows)
 
-    return _stateless(propose)
+    return stateless(propose)
 
 
 class HistoryState(NamedTuple):

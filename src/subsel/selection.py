@@ -23,7 +23,7 @@ class Geometry(NamedTuple):
     valid: jax.Array  # [K] booleans; gram is zero, and weights must be, elsewhere
     age: jax.Array  # [K] int32, updates since the candidate was evaluated
     distance: jax.Array  # [K] Euclidean distance from the point; 0 where not measured
-    newest: int  # index of the gradient at the point itself
+    newest: int  # index of the one that stands for no selection at all
 
 
 class Selector(NamedTuple):
@@ -55,3 +55,19 @@ def mean() -> Selector:
 def min_norm() -> Selector:
     """The shortest element of the hull (Wolfe 1976; Désidéri 2012)."""
     return Selector(lambda g: min_norm_weights(g.gram, g.valid, g.norm), "simplex")
+
+
+def optimistic() -> Selector:
+    """Twice the newest less the one before it; outside of the hull, for games.
+
+    With ``history(2)`` this is the optimistic, or past-extragradient, method (Popov
+    1980; Daskalakis, Ilyas, Syrgkanis and Zeng 2018). The newest alone where there is
+    no candidate of age 1.
+    """
+
+    def weights(g):
+        newest = jax.nn.one_hot(g.newest, len(g.valid), dtype=g.gram.dtype)
+        before = (g.valid & (g.age == 1)).astype(g.gram.dtype)
+        return newest * (1 + jnp.sum(before)) - before
+
+    return Selector(weights, "affine")

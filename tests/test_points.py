@@ -1,0 +1,216 @@
+"""Oracles at other points: games with known contraction, sampling with known means."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import subsel
+
+# Contraction a step on f(x, y) = xy, from the spectral radii of the exact iteration
+# matrices: simultaneous descent-ascent, extragradient, past-extragradient.
+RADII = {
+    0.1: (1.0050, 0.9950, 0.9949),
+    0.3: (1.0440, 0.9582, 0.9487),
+    0.5: (1.1180, 0.9014, 0.7071),
+}
+
+
+def xy(z):
+    """The field of both players, each descending its own loss: (y, -x)."""
+    return {"x": z["y"], "y": -z["x"]}
+
+
+def dirac(z):
+    """Of the Dirac-GAN: theta minimises f(theta psi) + f(0), psi maximises it."""
+    share = jax.nn.sigmoid(-z["theta"] * z["psi"])  # f(t) = -log(1 + e^-t)
+    return {"theta": share * z["psi"], "psi": -share * z["theta"]}
+
+
+def play(field, start, rate, steps, **selection):
+    """Distances from the origin along a game; the selection is on the pair."""
+    tx = optax.chain(subsel.select_subgradient(**selection), optax.sgd(rate))
+
+    def body(carry, _):
+        z, state = carry
+        updates, state = tx.update(field(z), state, z, grad_fn=field)
+        z = optax.apply_updates(z, updates)
+        return (z, state), jnp.hypot(*jax.tree.leaves(z))
+
+    return jax.lax.scan(body, (start, tx.init(start)), length=steps)[1]
+
+
+GAMES = {
+    "gradient": lambda rate: {},
+    "extragradient": lambda rate: {"candidates": subsel.lookahead(rate)},
+    "optimistic": lambda rate: {
+        "candidates": subsel.history(2),
+        "select": subsel.optimistic(),
+    },
+    "reflected": lambda rate: {"candidates": subsel.reflect()},
+    "min-norm": lambda rate: {
+        "candidates": subsel.lookahead(rate),
+        "select": subsel.min_norm(),
+    },
+}
+COLUMN = dict(zip(GAMES, (0, 1, 2, 2, 0), strict=True))
+
+
+@pytest.mark.parametrize("rate", RADII)
+@pytest.mark.parametrize("name", GAMES)
+def test_contraction_on_xy(name, rate):
+    """Min-norm of a rotating field is plain descent-ascent: it diverges like it."""
+    start = {"x": jnp.float32(1.0), "y": jnp.float32(1.0)}
+    length = play(xy, start, rate, 200, **GAMES[name](rate))
+    measured = (length[199] / length[99]) ** (1 / 100)
+    assert measured == pytest.approx(RADII[rate][COLUMN[name]], rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "rate"), [("extragradient", 1.1), ("optimistic", 0.6), ("reflected", 0.6)]
+)
+def test_unstable_where_theory_says(name, rate):
+    """Above 1 and above 1 / sqrt(3)."""
+    start = {"x": jnp.float32(1.0), "y": jnp.float32(1.0)}
+    length = play(xy, start, rate, 200, **GAMES[name](rate))
+    assert length[-1] > 10 * length[0]
+
+
+@pytest.mark.parametrize("name", ["extragradient", "optimistic", "reflected"])
+def test_dirac_gan_converges_without_a_regulariser(name):
+    start = {"theta": jnp.float32(1.0), "psi": jnp.float32(1.0)}
+    length = play(dirac, start, 0.1, 5000, **GAMES[name](0.1))
+    assert length[-1] <= 3e-3
+    assert play(dirac, start, 0.1, 5000)[-1] > 1  # descent-ascent does not
+
+
+def test_optimistic_is_optaxs_optimistic_gradient_descent():
+    start, rate = {"x": jnp.float32(1.0), "y": jnp.float32(-0.5)}, 0.1
+    length = play(xy, start, rate, 50, **GAMES["optimistic"](rate))
+    tx, z, expected = optax.optimistic_gradient_descent(rate), start, []
+    state = tx.init(z)
+    for _ in range(50):
+        updates, state = tx.update(xy(z), state, z)
+        z = optax.apply_updates(z, updates)
+        expected.append(np.hypot(*z.values()))
+    np.testing.assert_allclose(length, expected, rtol=1e-4)
+
+
+def once(tx, params, grad_fn):
+    updates, _ = jax.jit(
+        lambda p: tx.update(grad_fn(p), tx.init(p), p, grad_fn=grad_fn)
+    )(params)
+    return updates
+
+
+def test_ball_and_mean_are_randomised_smoothing():
+    """Of |x_i|: P(x + r z > 0) - P(x + r z < 0), for the uniform law on a disc."""
+    params = jnp.array([0.3, -2.0])
+    tx = subsel.select_subgradient(subsel.ball(9, 1.0), subsel.mean())
+
+    def body(state, _):
+        # The incoming gradient is one of the nine; zero, it leaves the eight drawn.
+        updates, state = tx.update(
+            jnp.zeros(2), state, params, grad_fn=lambda p: jnp.sign(p)
+        )
+        return state, updates * 9 / 8
+
+    _, means = jax.lax.scan(body, tx.init(params), length=1000)
+    h = 0.3
+    cap = (np.arccos(h) - h * np.sqrt(1 - h**2)) / np.pi  # of the disc beyond h
+    np.testing.assert_allclose(means.mean(0), [1 - 2 * cap, -1], atol=0.04)
+
+
+def test_ball_and_min_norm_find_the_way_along_a_valley():
+    """On both sides of |x| the gradients are (-1, 0.1) and (1, 0.1)."""
+    tx = subsel.select_subgradient(subsel.ball(32, 0.5), subsel.min_norm())
+    updates = once(
+        tx,
+        jnp.array([0.01, 0.0]),
+        lambda p: jnp.array([1, 0.1]).at[0].set(jnp.sign(p[0])),
+    )
+    np.testing.assert_allclose(updates, [0, 0.1], atol=1e-6)
+
+
+def test_ball_points_are_inside_and_differ_from_update_to_update():
+    seen = []
+
+    def grad_fn(params):
+        jax.debug.callback(lambda p: seen.append(np.array(p)), params)
+        return params
+
+    tx = subsel.select_subgradient(subsel.ball(5, 0.25), subsel.mean())
+    params = jnp.ones(3)
+    state = tx.init(params)
+    for _ in range(2):
+        _, state = tx.update(params, state, params, grad_fn=grad_fn)
+    jax.effects_barrier()
+    assert len(seen) == len({point.tobytes() for point in seen}) == 8
+    distance = np.linalg.norm(np.array(seen) - 1, axis=1)
+    assert (distance <= 0.25).all() and distance.max() > 0.1
+
+
+@pytest.mark.parametrize("size", [2, 3, 6])
+def test_segment_and_min_norm_are_the_goldstein_search(size):
+    """The loop of Zhang et al. 2020, in NumPy, on the same uniform numbers."""
+    f = lambda p: 8 * jnp.abs(p[0] ** 2 - p[1]) + (1 - p[0]) ** 2  # noqa: E731
+    grad_fn, radius = jax.grad(f), 0.3
+    params = jnp.array([-1.2, 1.4])
+    tx = subsel.select_subgradient(subsel.segment(size, radius), subsel.min_norm())
+    updates = once(tx, params, grad_fn)
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(0), 0), size - 1)
+    u = np.asarray(grad_fn(params), np.float64)
+    for key in keys:
+        share = float(jax.random.uniform(key))
+        point = np.asarray(params) - radius * share * u / np.linalg.norm(u)
+        new = np.asarray(grad_fn(jnp.float32(point)), np.float64)
+        weight = np.clip(u @ (u - new) / max((u - new) @ (u - new), 1e-30), 0, 1)
+        u = u + weight * (new - u)
+    np.testing.assert_allclose(updates, u, rtol=1e-4, atol=1e-4)
+
+
+ORACLES = {
+    "ball": subsel.ball(2, 0.1),
+    "segment": subsel.segment(2, 0.1),
+    "lookahead": subsel.lookahead(0.1),
+    "reflect": subsel.reflect(),
+}
+
+
+@pytest.mark.parametrize("name", ORACLES)
+@pytest.mark.parametrize("given", ["params", "grad_fn"])
+def test_what_is_missing_is_named_at_trace_time(name, given):
+    tx = subsel.select_subgradient(ORACLES[name])
+    params = jnp.ones(2)
+    args = {"params": params, "grad_fn": lambda p: p}
+    with pytest.raises(ValueError, match=rf"{name}\(\) needs (params|grad_fn)"):
+        tx.update(params, tx.init(params), **{given: args[given]})
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: subsel.ball(0, 0.1),
+        lambda: subsel.ball(2, -0.1),
+        lambda: subsel.segment(1, 0.1),
+        lambda: subsel.segment(2, 0.0),
+        lambda: subsel.lookahead(-1.0),
+    ],
+)
+def test_sizes_and_distances_that_cannot_be_are_refused(make):
+    with pytest.raises(ValueError, match="expected"):
+        make()
+
+
+@pytest.mark.parametrize("name", ORACLES)
+def test_dtypes_and_structure_are_kept(name):
+    tx = subsel.select_subgradient(ORACLES[name], subsel.mean(), scale="match")
+    params = {"a": jnp.ones(3, jnp.bfloat16), "b": (jnp.ones((2, 2)), None)}
+    state = tx.init(params)
+    kinds = jax.tree.map(lambda x: (x.shape, x.dtype), (params, state))
+    for _ in range(2):
+        updates, state = jax.jit(
+            lambda p, s: tx.update(p, s, p, grad_fn=lambda q: jax.tree.map(jnp.sin, q))
+        )(params, state)
+        assert jax.tree.map(lambda x: (x.shape, x.dtype), (updates, state)) == kinds
