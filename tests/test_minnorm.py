@@ -56,8 +56,8 @@ def hulls(size, seed):
         "with a zero": np.where(np.arange(size)[:, None] == size // 2, 0, normal + 1),
         "nearly equal": 1 + 1e-6 * normal,
         "lengths of 1e-6 to 1": (normal + 1) * 10 ** rng.uniform(-6, 0, (size, 1)),
-        "all tiny": 1e-12 * normal,
-        "all huge": 1e12 * normal,
+        "all tiny": 1e-16 * normal,
+        "all huge": 1e18 * normal,
     }
 
 
@@ -143,6 +143,13 @@ def test_vmap_equals_a_loop(size):
     together = jax.jit(jax.vmap(subsel.min_norm_weights))(grams)
     alone = jnp.stack([subsel.min_norm_weights(gram) for gram in grams])
     np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("factor", [2.0**-100, 2.0**100])
+def test_a_power_of_two_changes_no_bit(factor):
+    vectors = np.random.default_rng(3).normal(size=(16, 20))
+    gram = np.float32(vectors @ vectors.T)
+    np.testing.assert_array_equal(solve(gram), solve(gram * np.float32(factor)))
 
 
 def test_lengths_decide_where_the_diagonal_has_underflowed():

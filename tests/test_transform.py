@@ -271,6 +271,33 @@ def test_nonsmooth_rosenbrock(optimizer, level, solved):
     assert np.sum(np.asarray(best) <= level) in solved
 
 
+def test_what_a_selector_sees():
+    """Of a history of 3, the oldest has been left behind and holds a NaN."""
+    seen = []
+
+    def weights(geometry):
+        seen.append(geometry)
+        return jnp.array([0.0, 0.0, 1.0])
+
+    grads = gradients(4)
+    grads[1], grads[3] = np.nan, 100 * grads[3]
+    points = np.float32([0, 9, 2, 0])[:, None] * np.float32(np.eye(6)[0])
+    oracle = subsel.history(SIZE, max_distance=5.0)
+    tx = subsel.select_subgradient(oracle, subsel.Selector(weights, "simplex"))
+    run(tx, grads, points, jit=lambda update: update)
+    geometry = seen[-1]
+    order = [3 - age for age in geometry.age]  # counts at which they were taken
+    assert sorted(order) == [1, 2, 3] and order[geometry.newest] == 3
+    np.testing.assert_allclose(geometry.distance, [abs(points[k, 0]) for k in order])
+    np.testing.assert_array_equal(geometry.valid, [k != 1 for k in order])
+    rows = np.where(geometry.valid[:, None], np.float64(grads[order]), 0)
+    exact = rows @ rows.T
+    factor = exact.max() / geometry.gram.max()
+    np.testing.assert_allclose(geometry.gram * factor, exact, rtol=1e-4, atol=1e-4)
+    norms = np.linalg.norm(grads[order], axis=1)
+    np.testing.assert_allclose(geometry.norm, norms, rtol=1e-5)
+
+
 def test_a_selector_of_the_users():
     """The shortest candidate, as torchzero's "min-norm" picks it."""
     shortest = subsel.Selector(

@@ -117,7 +117,8 @@ def _alternate(gram, valid, shortest):
         direction = best / jnp.sum(best) - weights
         room = jnp.where(direction < 0, -weights / direction, infinite)
         share = jnp.minimum(jnp.min(room), 1)
-        moved = jnp.where(room <= share, 0, weights + share * direction)
+        moved = jnp.maximum(weights + share * direction, 0)
+        moved = jnp.where(room <= share, 0, moved)
         moved = moved / jnp.sum(moved)
         shorter = moved @ slope_at(moved) < weights @ slope_at(weights)
         return jnp.where(shorter, moved, weights)
