@@ -6,6 +6,7 @@ A tuple of trees, and not one tree with a leading axis, so that every candidate 
 the parameters' sharding and rank.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -45,7 +46,7 @@ class Oracle(NamedTuple):
 
 
 def from_rows(rows, newest: int = -1, **fields) -> Candidates:
-    """Candidates from a tuple of pytrees: K norms and K (K + 1) / 2 inner products.
+    """Candidates from a tuple of pytrees: K norms and K (K - 1) / 2 inner products.
 
     Args:
         rows: the K pytrees. ``newest`` is the index of the one that stands for no
@@ -54,13 +55,12 @@ def from_rows(rows, newest: int = -1, **fields) -> Candidates:
             valid, of age and distance 0.
     """
     size = len(rows)
-    scale = jnp.stack([linalg.power_of_two(linalg.norm(row)) for row in rows])
+    norm = jnp.stack([linalg.norm(row) for row in rows])
+    scale = linalg.power_of_two(norm)
     unit = [linalg.scale(row, 1 / s) for row, s in zip(rows, scale, strict=True)]
-    upper = {
-        (k, j): linalg.inner(unit[k], unit[j])
-        for k in range(size)
-        for j in range(k, size)
-    }
+    upper = {(k, k): (norm[k] / scale[k]) ** 2 for k in range(size)}
+    for k, j in itertools.combinations(range(size), 2):
+        upper[k, j] = linalg.inner(unit[k], unit[j])
     gram = [[upper[min(k, j), max(k, j)] for j in range(size)] for k in range(size)]
     return Candidates(
         rows=tuple(rows),
@@ -175,7 +175,8 @@ def history(size: int, max_distance: float | Callable | None = None) -> Oracle:
             moved = [jax.tree.map(jnp.subtract, point, past) for past in state.points]
             distance = jnp.stack([linalg.norm(move) for move in moved])
             valid &= distance <= at(max_distance, context.count)
-        scale = linalg.power_of_two(linalg.norm(updates))
+        norm = linalg.norm(updates)
+        scale = linalg.power_of_two(norm)
         unit = linalg.scale(updates, 1 / scale)
         cross = jnp.stack(
             [
@@ -183,8 +184,7 @@ def history(size: int, max_distance: float | Callable | None = None) -> Oracle:
                 for row, s in zip(state.rows, state.scale, strict=True)
             ]
         )
-        corner = linalg.inner(unit, unit)[None]
-        edge = jnp.concatenate([cross, corner])[None, :]
+        edge = jnp.append(cross, (norm / scale) ** 2)[None, :]
         gram = jnp.concatenate([state.gram, cross[None, :]])
         return Candidates(
             rows=(*state.rows, updates),
