@@ -35,7 +35,7 @@ def main(
         rows: rows of the picture.
         columns: samples in a row.
         seed: of the latent points.
-        step: checkpoint to draw from; the newest if left out.
+        step: one of the last two reports; the newest if left out.
         out: PNG to write; samples-STEP-SEED.png in the run's folder, or
             interpolation-STEP-SEED.png, if left out.
     """

@@ -263,8 +263,10 @@ def needed(context: Context, field: str, who: str):
     """A field of the context that ``who`` cannot do without."""
     given = getattr(context, field)
     if given is None:
-        raise ValueError(
-            f"{who} needs {field}; call tx.update(updates, state, params, "
-            "grad_fn=lambda params: gradients_at(params))"
-        )
+        calls = {
+            "params": "tx.update(updates, state, params)",
+            "grad_fn": "tx.update(updates, state, params, grad_fn=grad_fn), grad_fn "
+            "being a function from parameters to gradients",
+        }
+        raise ValueError(f"{who} needs {field}; call {calls[field]}")
     return given

@@ -24,7 +24,7 @@ class Config:
     data_dir: str | None = None
     """Where tensorflow-datasets keeps its sets; its own default if left out."""
     optimizer: str = "subsel"
-    """Of both players: subsel, sgd, adam, … (an unknown name lists them all)."""
+    """Of both: subsel, sgd, momentum, adam(w), rmsprop, adabelief, radam, lion, …"""
     d_optimizer: str | None = None
     """Of the discriminator, where it differs."""
     g_optimizer: str | None = None
@@ -56,7 +56,7 @@ class Config:
     seed: int = 0
     """Of parameters, data order and noise."""
     log_every: int = 1000
-    """Steps between reports; each writes metrics and a checkpoint. At most steps."""
+    """Steps between reports; each writes metrics and a checkpoint. Divides steps."""
     samples: int = 128
     """Samples drawn and pictured at the end."""
     on_nonfinite: Literal["stop", "continue"] = "stop"

@@ -44,6 +44,8 @@ def train(cfg: Config) -> Path:
     run_dir = Path(cfg.run_dir) if cfg.resume else _folder(cfg)
     try:
         state = _start(cfg, playing, run_dir)
+        if int(state.step) == cfg.steps:
+            print("all steps are done already; drawing the pictures again")
         state = _loop(cfg, playing, run_dir, state)
         _finish(cfg, playing, run_dir, state)
     except OSError as error:
@@ -110,7 +112,8 @@ def _loop(cfg: Config, playing: Game, run_dir: Path, state: State) -> State:
         stack.callback(checkpoint.close, saver)
         interrupted = stack.enter_context(_interrupt_between_reports())
         board = stack.enter_context(_tensorboard(cfg, run_dir, done))
-        bar = stack.enter_context(tqdm(total=cfg.steps, initial=done, unit="step"))
+        bar = tqdm(desc="compiling", total=cfg.steps, initial=done, unit="step")
+        stack.enter_context(bar)
         while done < cfg.steps:
             state, metrics, finite = run(state, images, slots)
             metrics, finite = jax.device_get((metrics, finite))
@@ -121,6 +124,7 @@ def _loop(cfg: Config, playing: Game, run_dir: Path, state: State) -> State:
             done += cfg.log_every
             checkpoint.save(saver, state)
             shown = {name: f"{metrics[name][-1]:.4f}" for name in ("d_loss", "g_loss")}
+            bar.set_description("training", refresh=False)
             bar.set_postfix(shown, refresh=False)
             bar.update(cfg.log_every)
             bar.write(
@@ -228,5 +232,6 @@ def _finish(cfg: Config, playing: Game, run_dir: Path, state: State) -> None:
         if f"{player}_fired" in rows[-1]:
             fired = sum(row[f"{player}_fired"] for row in rows)
             print(f"Zero rule acted in {fired:.0f} of {cfg.steps} updates of {player}.")
-    print(f"\nNext: python experiments/sample.py {run_dir} --interpolate")
+    walk = " --interpolate" if playing.dataset.rows.ndim > 2 else ""
+    print(f"\nNext: python experiments/sample.py {run_dir}{walk}")
     print("      python experiments/train_gan.py --help")
