@@ -14,7 +14,7 @@ from typing import Annotated
 import tyro
 
 from subsel.gan import sample
-from subsel.gan.errors import exit_status
+from subsel.lab.errors import exit_status
 
 
 def main(

@@ -18,12 +18,9 @@ About two minutes on 2 cores of an Intel Xeon with PyTorch 2.13, 15 turns of 200
 floor (results/throughput.json).
 """
 
-import os
-import platform
 import sys
 import time
 from collections.abc import Callable
-from importlib import metadata
 from itertools import pairwise
 from json import dumps
 from math import prod
@@ -32,15 +29,22 @@ from pathlib import Path
 import jax
 import numpy as np
 import tyro
-from tqdm import tqdm
 
 from subsel.gan import config, data, game, models, step
 from subsel.gan.config import Config
-from subsel.gan.errors import UsageError, exit_status
-from subsel.gan.files import atomic
 from subsel.gan.losses import LOSSES
 from subsel.gan.optimizers import OPTIMIZERS
 from subsel.gan.step import Pair
+from subsel.lab.errors import UsageError, exit_status
+from subsel.lab.files import atomic
+from subsel.lab.timing import (
+    alternate,
+    machine,
+    others_cpu_seconds,
+    seconds,
+    spread,
+    threads,
+)
 
 SHAPE = (28, 28, 1)
 OURS = {"subsel.gan, optax.adam": "adam", "subsel.gan, subsel.adam": "subsel"}
@@ -288,64 +292,6 @@ def flops(cfg: Config, images: np.ndarray) -> tuple[float, int]:
     d_update = 2 * (sum(d) + sum(d) + sum(d[1:]))  # real and fake; no image gradients
     g_update = sum(g) + sum(d) + sum(d) + sum(g) + sum(g[1:])
     return analysis["flops"], 2 * cfg.batch_size * (d_update + g_update)
-
-
-def seconds(turn: Callable[[], None]) -> float:
-    start = time.perf_counter()
-    turn()
-    return time.perf_counter() - start
-
-
-def alternate(turns: dict[str, Callable], rounds: int) -> dict[str, np.ndarray]:
-    """Seconds of each turn ``[rounds]``; every other round goes backwards."""
-    took = {name: [] for name in turns}
-    for turn in turns.values():
-        turn()
-    for i in tqdm(range(rounds), unit="round"):
-        for name in list(turns)[:: -1 if i % 2 else 1]:
-            took[name].append(seconds(turns[name]))
-    return {name: np.array(spent) for name, spent in took.items()}
-
-
-def spread(values: np.ndarray) -> dict[str, float]:
-    return {
-        "median": float(np.median(values)),
-        "min": float(np.min(values)),
-        "max": float(np.max(values)),
-    }
-
-
-def threads() -> int:
-    """The threads that XLA takes on a CPU, and that PyTorch is given."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()
-
-
-def others_cpu_seconds() -> float:
-    """CPU seconds that other processes have taken so far; 0 where it is not known."""
-    if not (stat := Path("/proc/stat")).exists():
-        return 0.0
-    user, nice, system, _, _, *rest = map(int, stat.read_text().split()[1:9])
-    everybody = (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK")
-    return everybody - time.process_time()
-
-
-def machine() -> dict:
-    """What it was measured on, and with."""
-    packages = ("jax", "jaxlib", "flax", "optax", "numpy", "torch")
-    present = {d.metadata["Name"] for d in metadata.distributions()}
-    cpu = platform.processor() or platform.machine()
-    if (info := Path("/proc/cpuinfo")).exists():
-        named = [x for x in info.read_text().splitlines() if x.startswith("model name")]
-        cpu = named[0].split(":")[1].strip() if named else cpu
-    return {
-        "cpu": cpu,
-        "threads": threads(),
-        "devices": [device.device_kind for device in jax.local_devices()],
-        "python": platform.python_version(),
-        "versions": {p: metadata.version(p) for p in packages if p in present},
-    }
 
 
 def table(report: dict) -> str:

@@ -11,8 +11,8 @@ import sys
 import tyro
 
 from subsel.gan import config
-from subsel.gan.errors import exit_status
 from subsel.gan.train import train
+from subsel.lab.errors import exit_status
 
 
 def main():

@@ -18,8 +18,8 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from subsel.gan import checkpoint
-from subsel.gan.errors import RunError, UsageError
 from subsel.gan.step import Pair, State
+from subsel.lab.errors import RunError, UsageError
 
 
 def make(step, width=64):

@@ -6,7 +6,7 @@ import pytest
 
 from subsel.gan import config
 from subsel.gan.config import Config
-from subsel.gan.errors import UsageError
+from subsel.lab.errors import UsageError
 
 
 @pytest.mark.parametrize(

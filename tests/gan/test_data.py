@@ -29,7 +29,7 @@ from scipy import stats
 from sklearn.datasets import load_digits
 
 from subsel.gan import data, errors, images
-from subsel.gan.errors import UsageError
+from subsel.lab.errors import UsageError
 
 TFDS = Path(os.environ.get("SUBSEL_TFDS") or Path(__file__, "../../../../shared/tfds"))
 TFDS = TFDS.resolve()

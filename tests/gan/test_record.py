@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from subsel.gan import record
-from subsel.gan.errors import UsageError
+from subsel.lab.errors import UsageError
 
 
 def write(run_dir, first, count):

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from subsel.gan.errors import RunError, UsageError
+from subsel.lab.errors import RunError, UsageError
 
 KEEP = 2  # the newest, and a good one before it
 

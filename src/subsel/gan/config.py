@@ -6,11 +6,11 @@ import math
 from pathlib import Path
 from typing import Literal
 
-from subsel.gan.errors import UsageError, near
-from subsel.gan.files import atomic
 from subsel.gan.losses import LOSSES
 from subsel.gan.models import OUTPUTS
 from subsel.gan.optimizers import OPTIMIZERS, SCHEDULES
+from subsel.lab.errors import UsageError, near
+from subsel.lab.files import atomic
 
 _FILE = "config.json"
 

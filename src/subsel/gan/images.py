@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 import numpy as np
 from tqdm import tqdm
 
-from subsel.gan.errors import UsageError, near
-from subsel.gan.files import atomic
+from subsel.lab.errors import UsageError, near
+from subsel.lab.files import atomic
 
 # tensorflow-datasets 4.9.10 prepares with the second too, and does not declare it.
 _PREPARES_WITH = ("tensorflow", "importlib_resources")

@@ -10,7 +10,7 @@ import numpy as np  # noqa: E402
 from matplotlib import image  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
-from subsel.gan.files import atomic  # noqa: E402
+from subsel.lab.files import atomic  # noqa: E402
 
 _TILE = 48  # pixels, at least, of the side of an image in a grid
 

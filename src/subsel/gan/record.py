@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from subsel.gan.errors import UsageError
-from subsel.gan.files import atomic
+from subsel.lab.errors import UsageError
+from subsel.lab.files import atomic
 
 _FILE = "metrics.jsonl"
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from subsel.gan import checkpoint, config, game, models, pictures
-from subsel.gan.errors import UsageError
+from subsel.lab.errors import UsageError
 
 
 def picture(path: Path, playing: game.Game, params, z, columns: int = 16) -> None:

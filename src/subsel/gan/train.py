@@ -14,10 +14,10 @@ from tqdm import tqdm
 
 from subsel.gan import checkpoint, config, game, pictures, record, sample, step
 from subsel.gan.config import Config
-from subsel.gan.errors import RunError, UsageError
 from subsel.gan.game import Game
 from subsel.gan.losses import LOSSES
 from subsel.gan.step import State
+from subsel.lab.errors import RunError, UsageError
 
 
 def train(cfg: Config) -> Path:

@@ -1,0 +1,1 @@
+"""What experiments share: saved cells, timing, intervals, errors a person can mend."""

@@ -1,0 +1,56 @@
+import doctest
+import json
+
+import pytest
+from scipy.special import betaincinv
+
+from subsel.lab import cells, intervals
+from subsel.lab.errors import UsageError
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+def test_an_interrupted_experiment_goes_on_where_it_was(tmp_path):
+    out, ran = tmp_path / "new" / "results.json", []
+
+    def work(name, value):
+        return lambda: ran.append(name) or {"value": value}
+
+    plan = {"a": work("a", 1), "b": interrupt, "c": work("c", 3)}
+    with pytest.raises(KeyboardInterrupt, match="1 of 3 cells are kept"):
+        cells.run(out, {"steps": 5}, plan)
+    report = cells.run(out, {"steps": 5}, plan | {"b": work("b", 2)})
+    assert ran == ["a", "b", "c"]
+    assert json.loads(out.read_text()) == report
+    expected = {"a": {"value": 1}, "b": {"value": 2}, "c": {"value": 3}}
+    assert report["cells"] == expected and list(report["cells"]) == list(expected)
+
+
+def test_another_protocol_is_not_mixed_in(tmp_path):
+    out = tmp_path / "results.json"
+    cells.run(out, {"steps": (5,)}, {"a": lambda: 1})
+    cells.run(out, {"steps": [5]}, {"a": interrupt})  # the same, once in JSON
+    with pytest.raises(UsageError, match="another protocol.*--out"):
+        cells.run(out, {"steps": (6,)}, {"a": lambda: 1})
+    assert json.loads(out.read_text())["cells"] == {"a": 1}
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '{"cells": {}}'])
+def test_what_is_no_results_file_is_refused(tmp_path, text):
+    out = tmp_path / "results.json"
+    out.write_text(text)
+    with pytest.raises(UsageError, match=r"--out"):
+        cells.run(out, {}, {"a": lambda: 1})
+    assert out.read_text() == text
+
+
+@pytest.mark.parametrize("successes, trials", [(0, 32), (5, 32), (31, 32), (32, 32)])
+def test_clopper_pearson_are_quantiles_of_beta_distributions(successes, trials):
+    low, high = intervals.clopper_pearson(successes, trials)
+    failures = trials - successes
+    lowest = betaincinv(successes, failures + 1, 0.025) if successes else 0
+    highest = betaincinv(successes + 1, failures, 0.975) if failures else 1
+    assert (low, high) == pytest.approx((lowest, highest), abs=1e-6)
+    assert doctest.testmod(intervals) == (0, 2)
