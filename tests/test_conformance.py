@@ -37,6 +37,27 @@ CASES = {
         },
         4,
     ),
+    "by leaf": Case(
+        {
+            "candidates": subsel.history(2),
+            "select": subsel.min_norm(),
+            "scale": "unit",
+            "granularity": "leaf",
+        },
+        1,
+    ),
+    "random": Case({"candidates": subsel.history(2), "select": subsel.uniform()}, 1),
+    "ball": Case(
+        {"candidates": subsel.ball(3, 0.1), "select": subsel.mean_of_nonzero()}
+    ),
+    "segment": Case(
+        {"candidates": subsel.segment(2, 0.01), "select": subsel.min_norm()}
+    ),
+    "lookahead": Case({"candidates": subsel.lookahead(0.1), "scale": "match"}),
+    "optimistic": Case(
+        {"candidates": subsel.history(2), "select": subsel.optimistic()}, 1
+    ),
+    "reflect": Case({"candidates": subsel.reflect()}, 1),
     "aggregate": Case(
         {"candidates": subsel.aggregate(), "select": subsel.min_norm()}, 1
     ),

@@ -45,6 +45,7 @@ CASES = {
     "cap": (lambda: subsel.expand(cap=0), r"expand.cap=0.*positive"),
     "size": (lambda: subsel.expand(size=0), r"expand.size=0.*positive"),
     "scale": (select(scale="log"), r"scale='log'.*'raw', 'unit', 'match'"),
+    "granularity": (select(granularity="row"), r"granularity=.row.*.tree., .leaf."),
     "kind": (select(select=selector(0, "cone")), r"kind 'cone'.*'onehot', 'simplex'"),
     "tol": (select(tol=-1e-3), r"tol=-0.001.*>= 0"),
     "tol nan": (select(tol=float("nan")), r"tol=nan.*>= 0"),

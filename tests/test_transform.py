@@ -333,3 +333,93 @@ def test_an_oracle_of_the_users():
     grads = gradients(5)
     out, _ = run(subsel.select_subgradient(signs, subsel.mean()), grads)
     np.testing.assert_allclose(out, (grads + np.sign(grads)) / 2, atol=1e-6)
+
+
+def test_mean_of_nonzero_drops_what_is_zero():
+    grads = gradients(4)
+    grads[1] = 0
+    tx = subsel.select_subgradient(subsel.stacked(), subsel.mean_of_nonzero())
+    update, state = jax.jit(tx.update), tx.init(grads[0])
+    out, _ = update(grads, state)
+    np.testing.assert_allclose(out, grads[[0, 2, 3]].mean(0), rtol=1e-5)
+    assert not update(0 * grads, state)[0].any()
+    tiny = update(1e-30 * grads, state)[0]
+    np.testing.assert_allclose(tiny, 1e-30 * grads[[0, 2, 3]].mean(0), rtol=1e-5)
+
+
+def test_uniform_takes_each_valid_candidate_as_often():
+    points = np.float32([[0], [50], [0], [0], [0]]) * np.ones(6, np.float32)
+    grads = gradients(5)
+    oracle = subsel.history(5, max_distance=1.0)
+    tx = subsel.select_subgradient(oracle, subsel.uniform())
+    state = run(tx, grads[:4], points[:4])[1][-1]
+    draw = jax.jit(
+        lambda count: tx.update(grads[4], state._replace(count=count), points[4])
+    )
+    drawn = [bits(draw(count)[0]) for count in range(4, 304)]
+    counts = [drawn.count(bits(row)) for row in grads]
+    assert sum(counts) == 300 and counts[1] == 0
+    assert min(counts[:1] + counts[2:]) > 45  # 75 expected, standard deviation 7.5
+
+
+@pytest.mark.parametrize(
+    "select, scale",
+    [
+        (subsel.min_norm(), "raw"),
+        (subsel.min_norm(), "unit"),
+        (subsel.mean(), "match"),
+        (subsel.latest(), "raw"),
+    ],
+)
+def test_granularity_leaf_is_the_transform_on_each_leaf_alone(select, scale):
+    grads = {"a": gradients(6), "b": [gradients(6, seed=1, dim=4)], "c": None}
+
+    def make(granularity="tree"):
+        oracle = subsel.history(SIZE)
+        return subsel.select_subgradient(
+            oracle, select, None, scale, granularity=granularity
+        )
+
+    out, states = run(make("leaf"), grads)
+    alone = [run(make(), leaf) for leaf in jax.tree.leaves(grads)]
+    assert bits(out) == bits([updates for updates, _ in alone])
+    whole = [np.concatenate([x[t] for x in jax.tree.leaves(grads)]) for t in range(6)]
+    for t, state in enumerate(states):
+        norms = [own[t].report.selected_norm for _, own in alone]
+        report = state.report
+        np.testing.assert_allclose(report.selected_norm, np.hypot(*norms), rtol=1e-5)
+        newest = np.linalg.norm(whole[t])
+        ratio = np.hypot(*norms) / newest
+        np.testing.assert_allclose(report.norm_ratio, ratio, rtol=1e-5)
+        if scale == "raw":
+            selected = np.concatenate([x[t] for x in jax.tree.leaves(out)])
+            cosine = selected @ whole[t] / newest / np.linalg.norm(selected)
+            np.testing.assert_allclose(report.cosine, cosine, atol=1e-5)
+
+
+def test_granularity_leaf_evaluates_at_the_same_points_as_tree():
+    """One evaluation for all leaves, not one for each."""
+    params, seen = {"a": jnp.ones(2), "b": jnp.full(3, -1.0)}, []
+
+    def grad_fn(z):
+        seen.append(z)
+        return jax.tree.map(lambda x: 2 * x, z)
+
+    for granularity in "tree", "leaf":
+        tx = subsel.select_subgradient(subsel.lookahead(0.1), granularity=granularity)
+        out, _ = tx.update(params, tx.init(params), params, grad_fn=grad_fn)
+        np.testing.assert_allclose(out["b"], -1.8, rtol=1e-6)
+    assert len(seen) == 2 and bits(seen[0]) == bits(seen[1])
+
+
+def test_the_aggregator_of_optax():
+    """``stacked`` has the signature of Optax's aggregators."""
+    aggregating = pytest.importorskip("optax.experimental._aggregating")
+    tx = subsel.select_subgradient(subsel.stacked(), subsel.min_norm())
+    processed = aggregating.process(
+        optax.identity(), aggregating.Aggregator(*tx), optax.sgd(1.0)
+    )
+    grads = gradients(4)
+    expected, _ = tx.update(grads, tx.init(grads[0]))
+    out, _ = processed.update(grads, processed.init(grads[0]))
+    np.testing.assert_allclose(out, -expected)

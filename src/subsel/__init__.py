@@ -5,7 +5,8 @@ The transform, ``select_subgradient(candidates, select, on_zero, scale)``:
 - candidates: :func:`current`, :func:`history`, :func:`aggregate`, :func:`stacked`; at
   other points, with ``grad_fn``: :func:`ball`, :func:`segment`, :func:`lookahead`,
   :func:`reflect`
-- selectors: :func:`latest`, :func:`mean`, :func:`min_norm`, :func:`optimistic`
+- selectors: :func:`latest`, :func:`mean`, :func:`mean_of_nonzero`, :func:`min_norm`,
+  :func:`optimistic`, :func:`uniform`
 - zero rules: :func:`stop`, :func:`last`, :func:`rescale`, :func:`explore`,
   :func:`expand`, :func:`ladder`
 
@@ -16,16 +17,25 @@ from subsel.candidates import (
     Candidates,
     Context,
     Oracle,
-    aggregate,
     current,
     from_rows,
-    history,
     stacked,
+    stateless,
 )
+from subsel.memory import aggregate, history
 from subsel.minnorm import min_norm_weights
 from subsel.optimizers import adam, goldstein
 from subsel.points import ball, lookahead, reflect, segment
-from subsel.selection import Geometry, Selector, latest, mean, min_norm, optimistic
+from subsel.selection import (
+    Geometry,
+    Selector,
+    latest,
+    mean,
+    mean_of_nonzero,
+    min_norm,
+    optimistic,
+    uniform,
+)
 from subsel.transform import SelectReport, SelectState, select_subgradient
 from subsel.zero import Zero, ZeroRule, expand, explore, ladder, last, rescale, stop
 
@@ -53,6 +63,7 @@ __all__ = [
     "latest",
     "lookahead",
     "mean",
+    "mean_of_nonzero",
     "min_norm",
     "min_norm_weights",
     "optimistic",
@@ -61,5 +72,7 @@ __all__ = [
     "segment",
     "select_subgradient",
     "stacked",
+    "stateless",
     "stop",
+    "uniform",
 ]

@@ -2,7 +2,8 @@
 
 import optax
 
-from subsel.candidates import Oracle, history
+from subsel.candidates import Oracle
+from subsel.memory import history
 from subsel.selection import Selector, min_norm
 from subsel.transform import select_subgradient
 from subsel.zero import ZeroRule, ladder, last, rescale

@@ -100,7 +100,8 @@ def segment(size: int, radius: float | Callable, seed: int = 0) -> Oracle:
             u = linalg.combine((u, newest), weights)
             distance = reach * jax.random.uniform(key, dtype=weights.dtype)
             offset = linalg.resize(u, linalg.norm(u), -distance)
-            return (u, grad_fn(_add(params, offset)), distance), None
+            newest = linalg.cast(grad_fn(_add(params, offset)), u)
+            return (u, newest, distance), None
 
         none = jnp.zeros((), linalg.accumulator(updates))
         keys = jax.random.split(_address(seed, context), size - 1)

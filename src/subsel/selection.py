@@ -5,11 +5,13 @@ beside the two passes that make the Gram matrix and the weighted sum.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from subsel import linalg
+from subsel.candidates import Candidates
 from subsel.minnorm import min_norm_weights
 
 KINDS = ("onehot", "simplex", "affine")
@@ -24,6 +26,7 @@ class Geometry(NamedTuple):
     age: jax.Array  # [K] int32, updates since the candidate was evaluated
     distance: jax.Array  # [K] Euclidean distance from the point; 0 where not measured
     newest: int  # index of the one that stands for no selection at all
+    count: jax.Array  # int32, number of updates before this one
 
 
 class Selector(NamedTuple):
@@ -32,6 +35,19 @@ class Selector(NamedTuple):
     ``kind`` is ``"onehot"`` (the candidate is passed on bit for bit), ``"simplex"`` or
     ``"affine"``. Only the first two select from the hull, so only they may carry a
     stationarity certificate.
+
+    Example:
+        Softmin of the lengths, in ten lines; invalid candidates get no weight.
+
+        >>> import jax, jax.numpy as jnp, subsel
+        >>> def weights(geometry):
+        ...     length = geometry.norm / jnp.max(geometry.norm)
+        ...     return jax.nn.softmax(-length, where=geometry.valid)
+        >>> softmin = subsel.Selector(weights, "simplex")
+        >>> tx = subsel.select_subgradient(subsel.stacked(), softmin)
+        >>> grads = jnp.array([[3.0, 0.0], [0.0, 3.0]])
+        >>> tx.update(grads, tx.init(grads[0]))[0]
+        Array([1.5, 1.5], dtype=float32)
     """
 
     weights: Callable[[Geometry], jax.Array]
@@ -50,6 +66,35 @@ def mean() -> Selector:
     return Selector(
         lambda g: g.valid.astype(g.gram.dtype) / jnp.sum(g.valid), "simplex"
     )
+
+
+def mean_of_nonzero() -> Selector:
+    """The mean of the valid candidates that are not exactly zero; zero if all are.
+
+    With :func:`subsel.ball` this revives what is dead within the radius, where the
+    shortest element of the hull is zero at any radius: zero is among the candidates.
+    """
+
+    def weights(g):
+        alive = g.valid & (g.norm != 0)
+        alive = jnp.where(alive.any(), alive, g.valid)
+        return alive.astype(g.gram.dtype) / jnp.sum(alive)
+
+    return Selector(weights, "simplex")
+
+
+def uniform(seed: int = 0) -> Selector:
+    """One of the valid candidates at random; the control of any other selector.
+
+    The address of a draw is (seed, count).
+    """
+
+    def weights(g):
+        key = jax.random.fold_in(jax.random.key(seed), g.count)
+        index = jax.random.categorical(key, jnp.where(g.valid, 0.0, -jnp.inf))
+        return jax.nn.one_hot(index, len(g.valid), dtype=g.gram.dtype)
+
+    return Selector(weights, "onehot")
 
 
 def min_norm() -> Selector:
@@ -71,3 +116,68 @@ def optimistic() -> Selector:
         return newest * (1 + jnp.sum(before)) - before
 
     return Selector(weights, "affine")
+
+
+class Choice(NamedTuple):
+    """What a selector chose."""
+
+    selected: Any  # shaped like a candidate
+    norm: jax.Array  # of the selection
+    newest_norm: jax.Array  # of the newest candidate
+    cosine: jax.Array  # between the selection and the newest candidate
+    entropy: jax.Array  # of the weights, in nats
+
+
+def choose(select: Selector, candidates: Candidates, count: jax.Array) -> Choice:
+    """The selection of a selector.
+
+    Lengths are divided by the largest among the valid candidates, so that no entry of
+    the Gram matrix overflows.
+
+    Raises:
+        ValueError: the selector's weights are not ``[K]``.
+    """
+    valid = candidates.valid
+    relative = candidates.scale / jnp.max(jnp.where(valid, candidates.scale, 0))
+    gram = candidates.gram * relative[:, None] * relative[None, :]
+    geometry = Geometry(
+        gram=jnp.where(valid[:, None] & valid[None, :], gram, 0),
+        norm=jnp.sqrt(jnp.diag(candidates.gram)) * candidates.scale,
+        valid=valid,
+        age=candidates.age,
+        distance=candidates.distance,
+        newest=candidates.newest,
+        count=count,
+    )
+    weights = jnp.asarray(select.weights(geometry), gram.dtype)
+    if weights.shape != valid.shape:
+        raise ValueError(
+            f"the selector returned weights of shape {weights.shape}; expected "
+            f"{valid.shape}, one for each candidate"
+        )
+    share = jnp.abs(weights) / jnp.sum(jnp.abs(weights))
+    if select.kind == "onehot":
+        selected = linalg.pick(candidates.rows, jnp.argmax(weights))
+    else:
+        selected = linalg.combine(candidates.rows, weights)
+    return Choice(
+        selected=selected,
+        norm=linalg.norm(selected),
+        newest_norm=geometry.norm[geometry.newest],
+        cosine=_cosine(candidates, weights),
+        entropy=-jnp.sum(jax.scipy.special.xlogy(share, share)),
+    )
+
+
+def _cosine(candidates: Candidates, weights):
+    """Between the selection and the newest candidate, from the Gram matrix alone."""
+    newest = candidates.newest
+    involved = (weights != 0) | (jnp.arange(len(weights)) == newest)
+    gram = jnp.where(involved[:, None] & involved[None, :], candidates.gram, 0)
+    part = weights * candidates.scale
+    top = jnp.max(jnp.abs(part))
+    part = part / jnp.where(top == 0, 1, top)
+    product = jnp.matmul(gram, part, precision=jax.lax.Precision.HIGHEST)
+    lengths = (part @ product) * gram[newest, newest]
+    cosine = product[newest] / jnp.sqrt(jnp.where(lengths <= 0, 1, lengths))
+    return jnp.clip(cosine, -1, 1)

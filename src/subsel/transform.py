@@ -8,11 +8,18 @@ import jax.numpy as jnp
 import optax
 
 from subsel import linalg
-from subsel.candidates import Candidates, Context, Oracle, at, current
-from subsel.selection import KINDS, Geometry, Selector, latest
+from subsel.candidates import Context, Oracle, at, by_leaf, current
+from subsel.selection import KINDS, Choice, Selector, choose, latest
 from subsel.zero import Zero, ZeroRule, stop
 
-SCALES = ("raw", "unit", "match")
+SCALES = {
+    "raw": lambda choice: choice.selected,
+    "unit": lambda choice: linalg.resize(choice.selected, choice.norm, 1.0),
+    "match": lambda choice: linalg.resize(
+        choice.selected, choice.norm, choice.newest_norm
+    ),
+}
+GRANULARITIES = ("tree", "leaf")
 _DECAY = 0.99  # of the running norm that ``rtol`` refers to
 
 
@@ -22,7 +29,7 @@ class SelectReport(NamedTuple):
     selected_norm: jax.Array  # Euclidean norm of the selection, before ``scale``
     norm_ratio: jax.Array  # that, over the norm of the newest candidate
     cosine: jax.Array  # between the selection and the newest candidate
-    entropy: jax.Array  # of the weights, in nats
+    entropy: jax.Array  # of the weights, in nats; a mean over leaves
     fired: jax.Array  # whether the zero rule acted
     firings: jax.Array  # int32, how often it has acted so far
 
@@ -44,6 +51,7 @@ def select_subgradient(
     on_zero: ZeroRule | None = None,
     scale: str = "raw",
     *,
+    granularity: str = "tree",
     tol: float | Callable = 0.0,
     rtol: float | Callable = 0.0,
     patience: int = 1,
@@ -68,6 +76,9 @@ def select_subgradient(
         scale: ``"raw"``; ``"unit"`` (u / |u|: the step length is then the learning
             rate); ``"match"`` (the length of the newest candidate). Zero stays zero,
             and what a zero rule emits keeps its own length.
+        granularity: ``"tree"``, one selection for all parameters; or ``"leaf"``, one
+            for each leaf, its length scaled by itself. Many kinks that do not share
+            parameters want the latter. Zero rules see the whole update in both.
         tol: selections of at most this Euclidean norm are small; a number or a schedule
             of the count. 0 means exactly zero.
         rtol: the same, relative to the running norm of the selections so far.
@@ -80,10 +91,10 @@ def select_subgradient(
         ``grad_fn``.
 
     Raises:
-        ValueError: unknown ``scale`` or kind of selector, a selector whose weights are
-            not ``[K]``, negative tolerances, ``patience`` < 1, updates of another tree
-            structure than the parameters, or an argument that a rule needs and
-            ``update`` was not given; at construction or at trace time.
+        ValueError: unknown ``scale``, ``granularity`` or kind of selector, a selector
+            whose weights are not ``[K]``, negative tolerances, ``patience`` < 1,
+            updates of another tree structure than the parameters, or an argument that a
+            rule needs and ``update`` was not given; at construction or at trace time.
         TypeError: a parameter that is neither real nor complex; from ``init``.
 
     Example:
@@ -106,9 +117,14 @@ def select_subgradient(
     select = latest() if select is None else select
     on_zero = stop() if on_zero is None else on_zero
     if scale not in SCALES:
-        raise ValueError(f"scale={scale!r}: expected one of {SCALES}")
+        raise ValueError(f"scale={scale!r}: expected one of {tuple(SCALES)}")
+    if granularity not in GRANULARITIES:
+        raise ValueError(
+            f"granularity={granularity!r}: expected one of {GRANULARITIES}"
+        )
     if select.kind not in KINDS:
         raise ValueError(f"a selector of kind {select.kind!r}: expected one of {KINDS}")
+    rescaled = SCALES[scale]
     _at_least(0, tol=tol, rtol=rtol)
     _at_least(1, patience=patience)
 
@@ -144,12 +160,11 @@ def select_subgradient(
             _require_structure(updates, params)
         context = Context(params, state.count, grad_fn)
         proposed = candidates.propose(updates, state.oracle, context)
-        weights, geometry = _select(select, proposed)
-        if select.kind == "onehot":
-            selected = linalg.pick(proposed.rows, jnp.argmax(weights))
-        else:
-            selected = linalg.combine(proposed.rows, weights)
-        norm = linalg.norm(selected)
+        leaves, structure = jax.tree.flatten(updates)
+        by_leaves = granularity == "leaf" and len(leaves) > 1
+        parts = by_leaf(proposed) if by_leaves else [proposed]
+        choices = [choose(select, part, state.count) for part in parts]
+        norm = _together([choice.norm for choice in choices])
 
         threshold = jnp.maximum(
             at(tol, state.count), at(rtol, state.count) * state.running_norm
@@ -157,23 +172,18 @@ def select_subgradient(
         small = norm <= threshold
         streak = jnp.where(small, optax.safe_increment(state.streak), 0)
         zero = Zero(streak >= patience, small, norm, threshold)
-        reference = geometry.norm[geometry.newest]
-        emitted = selected
-        if scale != "raw":
-            length = 1.0 if scale == "unit" else reference
-            scaled = linalg.resize(selected, norm, length)
-            emitted = linalg.where(zero.fired, selected, scaled)
+        pieces = [choice.selected for choice in choices]
+        scaled = [linalg.where(zero.fired, c.selected, rescaled(c)) for c in choices]
+        if by_leaves:
+            selected, emitted = map(structure.unflatten, (pieces, scaled))
+        else:
+            (selected,), (emitted,) = pieces, scaled
         emitted, zero_state = on_zero.apply(emitted, state.zero, zero, context)
 
         mixed = state.running_norm * _DECAY + norm * (1 - _DECAY)
         running = jnp.where(state.running_norm > 0, mixed, norm)
         keep = small | ~jnp.isfinite(norm)
-        share = jnp.abs(weights) / jnp.sum(jnp.abs(weights))
-        report = SelectReport(
-            selected_norm=norm,
-            norm_ratio=norm / jnp.where(reference == 0, 1, reference),
-            cosine=_cosine(proposed, weights),
-            entropy=-jnp.sum(jax.scipy.special.xlogy(share, share)),
+        report = _report(choices)._replace(
             fired=zero.fired,
             firings=state.report.firings + zero.fired.astype(jnp.int32),
         )
@@ -192,50 +202,35 @@ def select_subgradient(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
+def _together(lengths):
+    """The Euclidean norm of a tree, from those of its parts."""
+    return lengths[0] if len(lengths) == 1 else linalg.norm(lengths)
+
+
+def _report(choices: list[Choice]) -> SelectReport:
+    """Over all leaves; what the zero rule did is filled in later."""
+    norm = _together([choice.norm for choice in choices])
+    newest = _together([choice.newest_norm for choice in choices])
+    lengths = [length + (length == 0) for length in (norm, newest)]
+    return SelectReport(
+        selected_norm=norm,
+        norm_ratio=norm / lengths[1],
+        cosine=sum(
+            choice.cosine
+            * (choice.norm / lengths[0])
+            * (choice.newest_norm / lengths[1])
+            for choice in choices
+        ),
+        entropy=sum(choice.entropy for choice in choices) / len(choices),
+        fired=None,
+        firings=None,
+    )
+
+
 def _at_least(low, **numbers):
     for name, number in numbers.items():
         if isinstance(number, int | float) and not number >= low:
             raise ValueError(f"select_subgradient({name}={number}): expected >= {low}")
-
-
-def _select(select: Selector, proposed: Candidates):
-    """Weights ``[K]``, and the geometry that they were chosen on.
-
-    Lengths are divided by the largest among the valid candidates, so that no entry of
-    the Gram matrix overflows.
-    """
-    valid = proposed.valid
-    relative = proposed.scale / jnp.max(jnp.where(valid, proposed.scale, 0))
-    gram = proposed.gram * relative[:, None] * relative[None, :]
-    geometry = Geometry(
-        gram=jnp.where(valid[:, None] & valid[None, :], gram, 0),
-        norm=jnp.sqrt(jnp.diag(proposed.gram)) * proposed.scale,
-        valid=valid,
-        age=proposed.age,
-        distance=proposed.distance,
-        newest=proposed.newest,
-    )
-    weights = jnp.asarray(select.weights(geometry), gram.dtype)
-    if weights.shape != valid.shape:
-        raise ValueError(
-            f"the selector returned weights of shape {weights.shape}; expected "
-            f"{valid.shape}, one for each candidate"
-        )
-    return weights, geometry
-
-
-def _cosine(proposed: Candidates, weights):
-    """Between the selection and the newest candidate, from the Gram matrix alone."""
-    newest = proposed.newest
-    involved = (weights != 0) | (jnp.arange(len(weights)) == newest)
-    gram = jnp.where(involved[:, None] & involved[None, :], proposed.gram, 0)
-    part = weights * proposed.scale
-    top = jnp.max(jnp.abs(part))
-    part = part / jnp.where(top == 0, 1, top)
-    product = jnp.matmul(gram, part, precision=jax.lax.Precision.HIGHEST)
-    lengths = (part @ product) * gram[newest, newest]
-    cosine = product[newest] / jnp.sqrt(jnp.where(lengths <= 0, 1, lengths))
-    return jnp.clip(cosine, -1, 1)
 
 
 def _require_inexact(params):
