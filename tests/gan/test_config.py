@@ -25,6 +25,8 @@ from subsel.lab.errors import UsageError
         ("samples", 0, "--samples 0"),
         ("hidden", (128, 0), r"--hidden \(128, 0\)"),
         ("seed", -1, "--seed -1"),
+        ("relu_at_zero", 0.1, "--relu-at-zero 0.1: expected a number from 0.2 to 1"),
+        ("relu_at_zero", float("nan"), "--relu-at-zero nan"),
         ("learning_rate", 0.0, "--learning-rate 0.0: expected a positive number"),
         ("g_learning_rate", float("nan"), "--g-learning-rate nan"),
         ("b1", 1.0, "--b1 1.0"),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from subsel.gan.losses import LOSSES
-from subsel.gan.models import OUTPUTS
+from subsel.gan.models import OUTPUTS, SLOPE
 from subsel.gan.optimizers import OPTIMIZERS, SCHEDULES
 from subsel.lab.errors import UsageError, near
 from subsel.lab.files import atomic
@@ -49,6 +49,8 @@ class Config:
     """Widths of the dense layers of G and of D."""
     output: str = "auto"
     """Last activation of G: tanh, identity, or auto (tanh for images only)."""
+    relu_at_zero: float = 1.0
+    """Derivative of the leaky ReLU of G and D at 0, from 0.2 to 1; Flax's is 1."""
     steps: int = 10_000
     """Updates of each player."""
     batch_size: int = 128
@@ -88,6 +90,8 @@ def check(config: Config) -> Config:
     _require(config, "seed", 0 <= config.seed < 2**32, "0 or more, below 2**32")
     widths = all(width >= 1 for width in config.hidden)
     _require(config, "hidden", widths, "widths of 1 or more")
+    tied = config.relu_at_zero
+    _require(config, "relu_at_zero", SLOPE <= tied <= 1, f"a number from {SLOPE} to 1")
     for field in ("learning_rate", "d_learning_rate", "g_learning_rate"):
         rate = getattr(config, field)
         fine = rate is None or (math.isfinite(rate) and rate > 0)

@@ -28,8 +28,8 @@ def build(cfg: Config) -> Game:
     if output == "auto":
         output = "tanh" if len(shape) > 1 else "identity"
     nets = Pair(
-        d=models.discriminator(shape, cfg.hidden),
-        g=models.generator(cfg.latent, shape, cfg.hidden, output),
+        d=models.discriminator(shape, cfg.hidden, cfg.relu_at_zero),
+        g=models.generator(cfg.latent, shape, cfg.hidden, output, cfg.relu_at_zero),
     )
     return Game(dataset, nets, Pair(_optimizer(cfg, "d"), _optimizer(cfg, "g")))
 

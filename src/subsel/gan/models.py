@@ -8,8 +8,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from subsel import kinks
+
 # TensorFlow's default slope, which the article's program uses; Flax's own is 0.01.
-_SLOPE = 0.2
+SLOPE = 0.2
 OUTPUTS = {"tanh": jnp.tanh, "identity": lambda x: x}
 
 
@@ -25,18 +27,26 @@ class MLP(nn.Module):
 
     hidden: tuple[int, ...]
     features: int
+    relu_at_zero: float
 
     @nn.compact
     def __call__(self, x):
         x = x.reshape(x.shape[0], -1)
         for width in self.hidden:
-            x = nn.leaky_relu(nn.Dense(width)(x), _SLOPE)
+            x = nn.Dense(width)(x)
+            x = kinks.leaky_relu(x, SLOPE, at_kink=self.relu_at_zero)
         return nn.Dense(self.features)(x)
 
 
-def discriminator(shape: tuple[int, ...], hidden: tuple[int, ...]) -> Net:
-    """``[B, *shape]`` to logits ``[B]``: the log-odds that a sample is real."""
-    module = MLP(hidden, 1)
+def discriminator(
+    shape: tuple[int, ...], hidden: tuple[int, ...], relu_at_zero: float = 1.0
+) -> Net:
+    """``[B, *shape]`` to logits ``[B]``: the log-odds that a sample is real.
+
+    ``relu_at_zero``, here and in :func:`generator`, is the derivative of the leaky ReLU
+    at 0, from ``SLOPE`` to 1, which is Flax's.
+    """
+    module = MLP(hidden, 1, relu_at_zero)
 
     def init(key: jax.Array):
         return module.init(key, jnp.zeros((1, *shape)))["params"]
@@ -48,14 +58,18 @@ def discriminator(shape: tuple[int, ...], hidden: tuple[int, ...]) -> Net:
 
 
 def generator(
-    latent: int, shape: tuple[int, ...], hidden: tuple[int, ...], output: str
+    latent: int,
+    shape: tuple[int, ...],
+    hidden: tuple[int, ...],
+    output: str,
+    relu_at_zero: float = 1.0,
 ) -> Net:
     """Noise ``[B, latent]`` to samples ``[B, *shape]``.
 
     ``output`` names the last activation: ``"tanh"`` for images, which are scaled to
     [-1, 1]; ``"identity"`` for points of the plane.
     """
-    module = MLP(hidden, math.prod(shape))
+    module = MLP(hidden, math.prod(shape), relu_at_zero)
 
     def init(key: jax.Array):
         return module.init(key, jnp.zeros((1, latent)))["params"]
