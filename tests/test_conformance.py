@@ -57,6 +57,9 @@ CASES = {
     "optimistic": Case(
         {"candidates": subsel.history(2), "select": subsel.optimistic()}, 1
     ),
+    "cuts": Case(
+        {"candidates": subsel.cuts(3, radius=0.01), "select": subsel.min_norm()}
+    ),
     "reflect": Case({"candidates": subsel.reflect()}, 1),
     "aggregate": Case(
         {"candidates": subsel.aggregate(), "select": subsel.min_norm()}, 1
@@ -96,6 +99,10 @@ def gradient(params):
     return params
 
 
+def value(params):
+    return optax.tree.norm(params, squared=True) / 2
+
+
 def candidates(name, grads):
     """The updates that the configuration takes, whose selection is near ``grads``."""
     if name != "stacked":
@@ -108,7 +115,7 @@ def stepper(name, tx=None):
 
     def step(grads, state, params):
         updates = candidates(name, grads)
-        return tx.update(updates, state, params, grad_fn=gradient)
+        return tx.update(updates, state, params, grad_fn=gradient, value_fn=value)
 
     return step
 
@@ -139,6 +146,7 @@ def test_one_compilation_stable_state_donation_and_zeros(name):
             state,
             params,
             grad_fn=gradient,
+            value_fn=value,
             value=1.0,
             unknown=2,
         )

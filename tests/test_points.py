@@ -97,6 +97,36 @@ def test_optimistic_is_optaxs_optimistic_gradient_descent():
     np.testing.assert_allclose(length, expected, rtol=1e-4)
 
 
+def test_lookahead_with_an_optimizer_of_its_own():
+    """Extra-Adam of Gidel et al. 2019, moments for each of its two steps."""
+    start, rate = {"x": jnp.float32(1.0), "y": jnp.float32(1.0)}, 0.05
+    adam = optax.adam(rate, b1=0.0, b2=0.9)
+    tx = optax.chain(subsel.select_subgradient(subsel.lookahead(adam)), adam)
+    z, state = start, tx.init(start)
+    expected, trial, step = start, adam.init(start), adam.init(start)
+    for _ in range(20):
+        updates, state = tx.update(xy(z), state, z, grad_fn=xy)
+        z = optax.apply_updates(z, updates)
+        ahead, trial = adam.update(xy(expected), trial)
+        field = xy(optax.apply_updates(expected, ahead))
+        moved, step = adam.update(field, step)
+        expected = optax.apply_updates(expected, moved)
+    np.testing.assert_allclose(z["x"], expected["x"], rtol=1e-4)
+    np.testing.assert_allclose(z["y"], expected["y"], rtol=1e-4)
+
+
+def test_extragradient_is_the_ready_made_one():
+    start, rate = {"x": jnp.float32(1.0), "y": jnp.float32(1.0)}, 0.3
+    tx, z, lengths = subsel.extragradient(rate), start, []
+    update, state = jax.jit(lambda z, s: tx.update(xy(z), s, z, grad_fn=xy)), tx.init(z)
+    for _ in range(60):
+        updates, state = update(z, state)
+        z = optax.apply_updates(z, updates)
+        lengths.append(np.hypot(*z.values()))
+    expected = play(xy, start, rate, 60, **GAMES["extragradient"](rate))
+    np.testing.assert_allclose(lengths, expected, rtol=1e-4)
+
+
 def once(tx, params, grad_fn):
     updates, _ = jax.jit(
         lambda p: tx.update(grad_fn(p), tx.init(p), p, grad_fn=grad_fn)

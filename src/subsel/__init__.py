@@ -22,9 +22,10 @@ from subsel.candidates import (
     stacked,
     stateless,
 )
+from subsel.descent import cuts, gradient_sampling
 from subsel.memory import aggregate, history
 from subsel.minnorm import min_norm_weights
-from subsel.optimizers import adam, goldstein
+from subsel.optimizers import adam, extragradient, goldstein
 from subsel.points import ball, lookahead, reflect, segment
 from subsel.selection import (
     Geometry,
@@ -53,10 +54,13 @@ __all__ = [
     "aggregate",
     "ball",
     "current",
+    "cuts",
     "expand",
     "explore",
+    "extragradient",
     "from_rows",
     "goldstein",
+    "gradient_sampling",
     "history",
     "ladder",
     "last",

@@ -22,6 +22,7 @@ class Context(NamedTuple):
     params: Any  # the point, or None where the caller passed none
     count: jax.Array  # int32, number of updates before this one
     grad_fn: Callable | None  # params -> gradients, or None
+    value_fn: Callable | None = None  # params -> a scalar, or None
 
 
 class Candidates(NamedTuple):
@@ -34,6 +35,7 @@ class Candidates(NamedTuple):
     age: jax.Array  # [K] int32, updates since the candidate was evaluated
     distance: jax.Array  # [K] Euclidean distance from the point; 0 where not measured
     newest: int  # index of the one that stands for no selection at all
+    aux: Any = ()  # whatever the oracle's propose has to tell its observe
 
 
 class Oracle(NamedTuple):
@@ -155,6 +157,8 @@ def needed(context: Context, field: str, who: str):
             "params": "tx.update(updates, state, params)",
             "grad_fn": "tx.update(updates, state, params, grad_fn=grad_fn), grad_fn "
             "being a function from parameters to gradients",
+            "value_fn": "tx.update(…, value_fn=value_fn), value_fn being a function "
+            "from parameters to the value that is minimised",
         }
         raise ValueError(f"{who} needs {field}; call {calls[field]}")
     return given

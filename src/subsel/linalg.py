@@ -74,6 +74,11 @@ def scale(tree, factor):
     return jax.tree.map(leaf, tree)
 
 
+def add(tree, offset):
+    """The sum of two trees, in the dtypes of the first."""
+    return jax.tree.map(lambda x, move: x + move.astype(x.dtype), tree, offset)
+
+
 def resize(tree, norm, length):
     """A tree of the given ``norm`` brought to ``length``; a zero tree stays zero."""
     dtype = accumulator(tree)

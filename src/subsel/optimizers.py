@@ -4,6 +4,7 @@ import optax
 
 from subsel.candidates import Oracle
 from subsel.memory import history
+from subsel.points import lookahead
 from subsel.selection import Selector, min_norm
 from subsel.transform import select_subgradient
 from subsel.zero import ZeroRule, ladder, last, rescale
@@ -53,12 +54,56 @@ def adam(
     References:
         Kingma and Ba, Adam: a method for stochastic optimization, 2015.
     """
-    on_zero = ladder(rescale(), last()) if on_zero is None else on_zero
     return optax.chain(
-        select_subgradient(candidates, select, on_zero, scale, tol=tol),
+        select_subgradient(candidates, select, _going_on(on_zero), scale, tol=tol),
         optax.scale_by_adam(b1, b2, eps),
         optax.scale_by_learning_rate(learning_rate),
     )
+
+
+def extragradient(
+    learning_rate: optax.ScalarOrSchedule,
+    *,
+    on_zero: ZeroRule | None = None,
+    tol: float = 1e-5,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Extragradient with a zero rule, for games.
+
+    .. math:: z_{t+1} = z_t - \eta\, F(z_t - \eta F(z_t))
+
+    Minimisers that reuse old gradients turn with a rotating field and diverge; a fresh
+    look ahead does not. On the game xy the distance from the solution shrinks by
+    0.9950, 0.9582 and 0.9014 a step at learning rates 0.1, 0.3 and 0.5, where plain
+    descent-ascent grows by 1.0050, 1.0440 and 1.1180 (``tests/test_points.py``). In a
+    GAN that is not the last word: see ``docs/rules.md``.
+
+    ``update`` takes the field of both players as one pytree, and as ``grad_fn``: a
+    player that maximises hands in the negative of its gradient.
+
+    Args:
+        learning_rate: eta, of the trial step and of the step; a number or a schedule.
+        on_zero, tol: as in :func:`subsel.adam`.
+
+    Example:
+        >>> import jax.numpy as jnp, optax, subsel
+        >>> def field(z):  # of min over x, max over y, of x * y
+        ...     return {"x": z["y"], "y": -z["x"]}
+        >>> z = {"x": jnp.float32(1.0), "y": jnp.float32(1.0)}
+        >>> tx = subsel.extragradient(0.5)
+        >>> state = tx.init(z)
+        >>> for _ in range(100):
+        ...     updates, state = tx.update(field(z), state, z, grad_fn=field)
+        ...     z = optax.apply_updates(z, updates)
+        >>> bool(jnp.hypot(z["x"], z["y"]) < 1e-4)
+        True
+
+    References:
+        Korpelevich, The extragradient method for finding saddle points, 1976.
+    """
+    selection = select_subgradient(
+        lookahead(learning_rate), on_zero=_going_on(on_zero), tol=tol
+    )
+    return optax.chain(selection, optax.scale_by_learning_rate(learning_rate))
 
 
 def goldstein(
@@ -103,3 +148,7 @@ def goldstein(
         select_subgradient(history(size), min_norm(), scale="unit"),
         optax.scale_by_learning_rate(learning_rate),
     )
+
+
+def _going_on(on_zero):
+    return ladder(rescale(), last()) if on_zero is None else on_zero

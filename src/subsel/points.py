@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from subsel import linalg
 from subsel.candidates import Candidates, Oracle, at, from_rows, needed, stateless
@@ -48,7 +49,7 @@ def ball(size: int, radius: float | Callable, seed: int = 0) -> Oracle:
 
         def probe(key):
             offset = linalg.scale(linalg.unit_ball(key, params), reach)
-            return grad_fn(_add(params, offset)), linalg.norm(offset)
+            return grad_fn(linalg.add(params, offset)), linalg.norm(offset)
 
         keys = jax.random.split(_address(seed, context), size - 1)
         rows, distance = jax.lax.map(probe, keys)
@@ -100,7 +101,7 @@ def segment(size: int, radius: float | Callable, seed: int = 0) -> Oracle:
             u = linalg.combine((u, newest), weights)
             distance = reach * jax.random.uniform(key, dtype=weights.dtype)
             offset = linalg.resize(u, linalg.norm(u), -distance)
-            newest = linalg.cast(grad_fn(_add(params, offset)), u)
+            newest = linalg.cast(grad_fn(linalg.add(params, offset)), u)
             return (u, newest, distance), None
 
         none = jnp.zeros((), linalg.accumulator(updates))
@@ -111,7 +112,7 @@ def segment(size: int, radius: float | Callable, seed: int = 0) -> Oracle:
     return stateless(propose)
 
 
-def lookahead(step: float | Callable) -> Oracle:
+def lookahead(step: float | Callable | optax.GradientTransformation) -> Oracle:
     r"""The gradient, and the one at the point that a trial step leads to.
 
     .. math:: y = x - \eta\, g(x)
@@ -121,7 +122,9 @@ def lookahead(step: float | Callable) -> Oracle:
     extragradient: ``update(field(z), state, z, grad_fn=field)``. Costs one evaluation.
 
     Args:
-        step: eta, the learning rate of the trial step; a number or a schedule.
+        step: eta, the learning rate of the trial step, a number or a schedule; or any
+            Optax optimizer that makes the trial step, such as ``optax.adam(1e-3)``,
+            whose state is then kept beside.
 
     Raises:
         ValueError: ``step`` <= 0, or no ``params`` or ``grad_fn`` in ``update``.
@@ -131,19 +134,27 @@ def lookahead(step: float | Callable) -> Oracle:
         Berard, Vignoud, Vincent and Lacoste-Julien, A variational inequality
         perspective on generative adversarial networks, 2019.
     """
-    _check("lookahead", 1, step)
+    if not isinstance(step, optax.GradientTransformation):
+        _check("lookahead", 1, step)
+        step = optax.sgd(step)
 
-    def propose(updates, context):
+    def trial(updates, state, context):
+        return step.update(updates, state, context.params)
+
+    def propose(updates, state, context):
         params = needed(context, "params", "lookahead()")
         grad_fn = needed(context, "grad_fn", "lookahead()")
-        offset = linalg.scale(updates, -at(step, context.count))
+        offset, _ = trial(updates, state, context)
         distance = linalg.norm(offset)
         return from_rows(
-            (updates, grad_fn(_add(params, offset))),
+            (updates, grad_fn(linalg.add(params, offset))),
             distance=jnp.stack([jnp.zeros_like(distance), distance]),
         )
 
-    return stateless(propose)
+    def observe(state, candidates, selected, context):
+        return trial(candidates.rows[0], state, context)[1]
+
+    return Oracle(step.init, propose, observe)
 
 
 class ReflectState(NamedTuple):
@@ -183,10 +194,6 @@ def reflect() -> Oracle:
         return ReflectState(context.params, jnp.ones((), bool))
 
     return Oracle(init, propose, observe)
-
-
-def _add(params, offset):
-    return jax.tree.map(lambda x, move: x + move.astype(x.dtype), params, offset)
 
 
 def _address(seed, context):

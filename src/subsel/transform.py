@@ -86,9 +86,9 @@ def select_subgradient(
 
     Returns:
         An ``optax.GradientTransformationExtraArgs``. Its ``update`` takes ``grad_fn``
-        (parameters to gradients), for rules that evaluate, and ignores extra arguments
-        that it does not know. Without such a rule it needs neither ``params`` nor
-        ``grad_fn``.
+        (parameters to gradients) and ``value_fn`` (to values), for rules that evaluate,
+        and ignores extra arguments that it does not know. Without such a rule it needs
+        none of ``params``, ``grad_fn`` and ``value_fn``.
 
     Raises:
         ValueError: unknown ``scale``, ``granularity`` or kind of selector, a selector
@@ -154,11 +154,13 @@ def select_subgradient(
             ),
         )
 
-    def update(updates, state, params=None, *, grad_fn=None, **extra_args):
+    def update(
+        updates, state, params=None, *, grad_fn=None, value_fn=None, **extra_args
+    ):
         del extra_args
         if params is not None:
             _require_structure(updates, params)
-        context = Context(params, state.count, grad_fn)
+        context = Context(params, state.count, grad_fn, value_fn)
         proposed = candidates.propose(updates, state.oracle, context)
         leaves, structure = jax.tree.flatten(updates)
         by_leaves = granularity == "leaf" and len(leaves) > 1

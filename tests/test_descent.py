@@ -1,0 +1,116 @@
+"""Cuts and their line search, against closed forms, SciPy and the decrease promised."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.optimize import nnls
+
+import subsel
+from subsel.problems import PROBLEMS
+
+
+def valley(x):
+    """|x| + y / 10: the Goldstein subdifferential holds (-1, 0.1) and (1, 0.1)."""
+    return jnp.abs(x[0]) + x[1] / 10
+
+
+def test_the_cut_finds_the_way_along_a_valley():
+    tx = subsel.select_subgradient(subsel.cuts(radius=0.5), subsel.min_norm())
+    x, grad_fn = jnp.array([0.01, 0.0]), jax.grad(valley)
+    u, state = jax.jit(
+        lambda x: tx.update(grad_fn(x), tx.init(x), x, grad_fn=grad_fn, value_fn=valley)
+    )(x)
+    np.testing.assert_allclose(u, [0, 0.1], atol=1e-6)
+    assert state.oracle.accepted and state.oracle.radius == 0.5
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_accepted_descends_and_is_the_shortest_of_its_hull(seed):
+    """On a maximum of linear functions, whose gradients are its rows."""
+    with jax.enable_x64(True):
+        rows = np.random.default_rng(seed).normal(size=(12, 5)) + 0.5
+        f = lambda x: jnp.max(jnp.asarray(rows) @ x)  # noqa: E731
+        grad_fn, seen = jax.grad(f), []
+
+        def recorded(x):
+            g = grad_fn(x)
+            jax.debug.callback(lambda g: seen.append(np.array(g)), g)
+            return g
+
+        oracle = subsel.cuts(size=8, radius=0.7, decrease=0.2)
+        tx = subsel.select_subgradient(oracle, subsel.min_norm())
+        x = jnp.zeros(5) + 0.01
+        u, state = tx.update(grad_fn(x), tx.init(x), x, grad_fn=recorded, value_fn=f)
+        jax.effects_barrier()
+        assert state.oracle.evaluations == len(seen) > 0
+        norm = np.linalg.norm(u)
+        if state.oracle.accepted:
+            assert f(x - 0.7 * u / norm) <= f(x) - 0.2 * 0.7 * norm
+        hull = np.array([grad_fn(x), *seen])
+        weights, _ = nnls(
+            np.vstack([hull.T, np.ones(len(hull))]), np.append(np.zeros(5), 1.0)
+        )
+        # Bisection may see gradients that it does not keep: they only shorten the hull.
+        assert np.linalg.norm(weights / weights.sum() @ hull) <= norm + 1e-9
+        assert (hull @ u).min() <= norm**2 * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["rosenbrock", "chebyshev_rosenbrock_1"])
+def test_gradient_sampling_solves_curved_valleys(name, dtype):
+    with jax.enable_x64(dtype == "float64"):
+        problem = PROBLEMS[name](2)
+        tx, grad_fn = subsel.gradient_sampling(), jax.grad(problem.f)
+
+        def descend(x):
+            def step(carry, _):
+                x, state = carry
+                updates, state = tx.update(
+                    grad_fn(x), state, x, grad_fn=grad_fn, value_fn=problem.f
+                )
+                return (x + updates, state), problem.f(x)
+
+            return jax.lax.scan(step, (x, tx.init(x)), length=150)
+
+        noise = 0.1 * np.random.default_rng(0).normal(size=(10, 2))
+        starts = jnp.asarray(problem.start + noise, dtype)
+        (_, state), values = jax.jit(jax.vmap(descend))(starts)
+        assert (np.diff(values, axis=1) <= 0).all()  # never up
+        solved = values[:, -1] < (1e-8 if dtype == "float64" else 1e-4)
+        assert solved.sum() >= 9
+        assert (np.asarray(state.oracle.radius) < 1e-2).all()
+
+
+def test_where_it_is_stationary_it_stays_and_the_radius_shrinks():
+    tx, x = subsel.gradient_sampling(radius=1.0, shrink=0.25), jnp.zeros(3)
+    f = lambda x: jnp.sum(jnp.abs(x))  # noqa: E731
+    state = tx.init(x)
+    for t in range(3):
+        updates, state = tx.update(
+            jnp.sign(x + 1), state, x, grad_fn=jax.grad(f), value_fn=f
+        )
+        assert not updates.any() and state.oracle.radius == 0.25 ** (t + 1)
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: subsel.cuts(1), r"size=1.*at least 2"),
+        (lambda: subsel.cuts(radius=-1.0), r"radius=-1.0.*positive"),
+        (lambda: subsel.gradient_sampling(shrink=1.0), r"shrink=1.0.*between 0 and 1"),
+        (lambda: subsel.gradient_sampling(decrease=0), r"decrease=0.*between 0 and 1"),
+    ],
+)
+def test_arguments_that_cannot_be(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.parametrize("missing", ["params", "grad_fn", "value_fn"])
+def test_what_is_missing_is_named(missing):
+    tx, x = subsel.gradient_sampling(), jnp.ones(2)
+    given = {"params": x, "grad_fn": jnp.sign, "value_fn": jnp.sum}
+    given[missing] = None
+    with pytest.raises(ValueError, match=rf"cuts\(\) needs {missing}; call tx.update"):
+        tx.update(x, tx.init(x), **given)
