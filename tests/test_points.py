@@ -85,18 +85,6 @@ def test_dirac_gan_converges_without_a_regulariser(name):
     assert play(dirac, start, 0.1, 5000)[-1] > 1  # descent-ascent does not
 
 
-def test_optimistic_is_optaxs_optimistic_gradient_descent():
-    start, rate = {"x": jnp.float32(1.0), "y": jnp.float32(-0.5)}, 0.1
-    length = play(xy, start, rate, 50, **GAMES["optimistic"](rate))
-    tx, z, expected = optax.optimistic_gradient_descent(rate), start, []
-    state = tx.init(z)
-    for _ in range(50):
-        updates, state = tx.update(xy(z), state, z)
-        z = optax.apply_updates(z, updates)
-        expected.append(np.hypot(*z.values()))
-    np.testing.assert_allclose(length, expected, rtol=1e-4)
-
-
 def test_lookahead_with_an_optimizer_of_its_own():
     """Extra-Adam of Gidel et al. 2019, moments for each of its two steps."""
     start, rate = {"x": jnp.float32(1.0), "y": jnp.float32(1.0)}, 0.05
@@ -134,24 +122,6 @@ def once(tx, params, grad_fn):
     return updates
 
 
-def test_ball_and_mean_are_randomised_smoothing():
-    """Of |x_i|: P(x + r z > 0) - P(x + r z < 0), for the uniform law on a disc."""
-    params = jnp.array([0.3, -2.0])
-    tx = subsel.select_subgradient(subsel.ball(9, 1.0), subsel.mean())
-
-    def body(state, _):
-        # The incoming gradient is one of the nine; zero, it leaves the eight drawn.
-        updates, state = tx.update(
-            jnp.zeros(2), state, params, grad_fn=lambda p: jnp.sign(p)
-        )
-        return state, updates * 9 / 8
-
-    _, means = jax.lax.scan(body, tx.init(params), length=1000)
-    h = 0.3
-    cap = (np.arccos(h) - h * np.sqrt(1 - h**2)) / np.pi  # of the disc beyond h
-    np.testing.assert_allclose(means.mean(0), [1 - 2 * cap, -1], atol=0.04)
-
-
 def test_ball_and_min_norm_find_the_way_along_a_valley():
     """On both sides of |x| the gradients are (-1, 0.1) and (1, 0.1)."""
     tx = subsel.select_subgradient(subsel.ball(32, 0.5), subsel.min_norm())
@@ -179,25 +149,6 @@ def test_ball_points_are_inside_and_differ_from_update_to_update():
     assert len(seen) == len({point.tobytes() for point in seen}) == 8
     distance = np.linalg.norm(np.array(seen) - 1, axis=1)
     assert (distance <= 0.25).all() and distance.max() > 0.1
-
-
-@pytest.mark.parametrize("size", [2, 3, 6])
-def test_segment_and_min_norm_are_the_goldstein_search(size):
-    """The loop of Zhang et al. 2020, in NumPy, on the same uniform numbers."""
-    f = lambda p: 8 * jnp.abs(p[0] ** 2 - p[1]) + (1 - p[0]) ** 2  # noqa: E731
-    grad_fn, radius = jax.grad(f), 0.3
-    params = jnp.array([-1.2, 1.4])
-    tx = subsel.select_subgradient(subsel.segment(size, radius), subsel.min_norm())
-    updates = once(tx, params, grad_fn)
-    keys = jax.random.split(jax.random.fold_in(jax.random.key(0), 0), size - 1)
-    u = np.asarray(grad_fn(params), np.float64)
-    for key in keys:
-        share = float(jax.random.uniform(key))
-        point = np.asarray(params) - radius * share * u / np.linalg.norm(u)
-        new = np.asarray(grad_fn(jnp.float32(point)), np.float64)
-        weight = np.clip(u @ (u - new) / max((u - new) @ (u - new), 1e-30), 0, 1)
-        u = u + weight * (new - u)
-    np.testing.assert_allclose(updates, u, rtol=1e-4, atol=1e-4)
 
 
 ORACLES = {

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from scipy.optimize import nnls
 
 import subsel
 
@@ -76,13 +75,6 @@ def test_beside_adam_it_is_adam(tx):
     np.testing.assert_allclose(run(tx, grads)[0], expected, rtol=1e-6)
 
 
-def test_history_and_mean_are_the_moving_average():
-    grads = gradients(9)
-    out, _ = run(subsel.select_subgradient(subsel.history(SIZE), subsel.mean()), grads)
-    expected = [grads[max(0, t - SIZE + 1) : t + 1].mean(0) for t in range(9)]
-    np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-6)
-
-
 def test_history_carries_the_gram_matrix_that_its_rows_have():
     grads = gradients(25) * np.logspace(-15, 15, 25, dtype=np.float32)[:, None]
     tx = subsel.select_subgradient(subsel.history(5), subsel.min_norm())
@@ -109,33 +101,6 @@ def test_history_leaves_out_what_was_taken_further_away(limit):
         sizes.add(len(near))
         np.testing.assert_allclose(out[t], grads[near].mean(0), atol=1e-5)
     assert len(sizes) > 2
-
-
-@pytest.mark.parametrize("floor", [0, 0.1, 1])
-def test_aggregate_and_min_norm_are_the_closed_form(floor):
-    grads = gradients(30)
-    tx = subsel.select_subgradient(subsel.aggregate(floor), subsel.min_norm())
-    out, _ = run(tx, grads)
-    selected = np.float64(grads[0])
-    for gradient, actual in zip(np.float64(grads), out, strict=True):
-        past = (1 - floor) * selected + floor * gradient
-        step = past - gradient
-        share = np.clip(past @ step / max(step @ step, 1e-300), 0, 1)
-        selected = past - share * step
-        np.testing.assert_allclose(actual, selected, atol=1e-5)
-
-
-def test_stacked_and_min_norm_are_mgda():
-    tasks = {"w": gradients(4, dim=6).reshape(4, 2, 3), "b": gradients(4, 1, dim=3)}
-    flat = np.concatenate([tasks["b"], tasks["w"].reshape(4, 6)], axis=1)
-    weights, _ = nnls(np.vstack([flat.T, np.ones(4)]), np.append(np.zeros(9), 1.0))
-    expected = weights / weights.sum() @ flat
-    tx = subsel.select_subgradient(subsel.stacked(), subsel.min_norm())
-    params = jax.tree.map(lambda x: x[0], tasks)
-    out, _ = jax.jit(tx.update)(tasks, tx.init(params), params)
-    assert jax.tree.map(np.shape, out) == jax.tree.map(np.shape, params)
-    actual = np.concatenate([out["b"], out["w"].ravel()])
-    np.testing.assert_allclose(actual, expected, atol=1e-5)
 
 
 def test_complex_candidates_are_vectors_of_twice_the_size():
