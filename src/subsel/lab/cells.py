@@ -30,8 +30,9 @@ def run(out: Path, protocol: dict, cells: dict[str, Callable[[], dict]]) -> dict
     report = _read(out, protocol)
     done = report["cells"]
     missing = [name for name in cells if name not in done]
-    bar = tqdm(missing, unit="cell", initial=len(cells) - len(missing))
-    bar.total = len(cells)
+    bar = tqdm(
+        missing, unit="cell", initial=len(cells) - len(missing), total=len(cells)
+    )
     try:
         for name in bar:
             bar.set_postfix_str(name)
@@ -40,7 +41,7 @@ def run(out: Path, protocol: dict, cells: dict[str, Callable[[], dict]]) -> dict
     except KeyboardInterrupt:
         kept = f"{len(done)} of {len(cells)} cells are kept in {out}"
         raise KeyboardInterrupt(f"{kept}; the same command goes on") from None
-    report["cells"] = {name: done[name] for name in cells}
+    report["cells"] = {name: done[name] for name in cells} | done  # in their order
     _write(out, report)
     return report
 
