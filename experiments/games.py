@@ -43,6 +43,7 @@ import subsel
 from subsel.lab import cells
 from subsel.lab.errors import UsageError, exit_status
 from subsel.lab.files import atomic
+from subsel.problems import GAMES
 
 RATES = (0.1, 0.3, 0.5)
 # The largest stable rate on xy, by theory.
@@ -82,28 +83,22 @@ MATRIX = {
 }
 
 
-def dirac(z, gamma=0.0):
-    """f(theta psi) + f(0), f(t) = -log(1 + e^-t), of theta who lowers, psi who lifts.
+def field(name: str, *players: str, gamma: float = 0.0) -> Callable:
+    """The descent field of a game as one vector; R1 has D lower gamma psi^2 / 2 too."""
 
-    R1 has psi lower gamma / 2 times its square as well.
-    """
-    theta, psi = z
-    share = jax.nn.sigmoid(-theta * psi)
-    return jnp.stack([share * psi, gamma * psi - share * theta])
+    def on(z):
+        own = GAMES[name].field(dict(zip(players, z, strict=True)))
+        g, d = (own[player] for player in players)
+        return jnp.stack([g, d + gamma * z[1]])
 
-
-def hinge(z):
-    """psi lowers max(0, 1 + psi theta), theta lowers -psi theta."""
-    theta, psi = z
-    live = (psi * theta > -1).astype(z.dtype)
-    return jnp.stack([-psi, live * theta])
+    return on
 
 
 FIELDS = {
-    "xy": lambda z: jnp.stack([z[1], -z[0]]),
-    "Dirac-GAN": dirac,
-    "Dirac-GAN, R1": partial(dirac, gamma=GAMMA),
-    "hinge Dirac-GAN": hinge,
+    "xy": field("bilinear", "x", "y"),
+    "Dirac-GAN": field("dirac", "theta", "psi"),
+    "Dirac-GAN, R1": field("dirac", "theta", "psi", gamma=GAMMA),
+    "hinge Dirac-GAN": field("hinge_dirac", "theta", "psi"),
 }
 
 

@@ -4,13 +4,17 @@ The transform, ``select_subgradient(candidates, select, on_zero, scale)``:
 
 - candidates: :func:`current`, :func:`history`, :func:`aggregate`, :func:`stacked`; at
   other points, with ``grad_fn``: :func:`ball`, :func:`segment`, :func:`lookahead`,
-  :func:`reflect`
+  :func:`reflect`, and with ``value_fn`` as well: :func:`cuts`
 - selectors: :func:`latest`, :func:`mean`, :func:`mean_of_nonzero`, :func:`min_norm`,
   :func:`optimistic`, :func:`uniform`
 - zero rules: :func:`stop`, :func:`last`, :func:`rescale`, :func:`explore`,
   :func:`expand`, :func:`ladder`
 
-Ready-made: :func:`adam`, :func:`goldstein`. The solver: :func:`min_norm_weights`.
+Ready-made: :func:`adam`; :func:`goldstein` and :func:`gradient_sampling` to minimise;
+:func:`extragradient` for games; :func:`keep_going`, a zero rule for any optimizer.
+
+Also ``subsel.kinks``, the derivative at a kink; ``subsel.problems``, nonsmooth test
+problems; and the solver, :func:`min_norm_weights`.
 """
 
 from subsel.candidates import (
@@ -25,7 +29,7 @@ from subsel.candidates import (
 from subsel.descent import cuts, gradient_sampling
 from subsel.memory import aggregate, history
 from subsel.minnorm import min_norm_weights
-from subsel.optimizers import adam, extragradient, goldstein
+from subsel.optimizers import adam, extragradient, goldstein, keep_going
 from subsel.points import ball, lookahead, reflect, segment
 from subsel.selection import (
     Geometry,
@@ -62,6 +66,7 @@ __all__ = [
     "goldstein",
     "gradient_sampling",
     "history",
+    "keep_going",
     "ladder",
     "last",
     "latest",
