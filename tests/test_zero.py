@@ -92,7 +92,7 @@ def test_what_a_rule_emits_keeps_its_own_length(scale):
     tx = subsel.select_subgradient(on_zero=rule, scale=scale, tol=1e-3)
     emitted = [emitted for _, emitted, _ in run(tx, [3.0, 1e-4, 0.0])]
     healthy = 1.0 if scale == "unit" else 3.0
-    expected = np.array([healthy, 1e-2, healthy])[:, None] * DIRECTION
+    expected = np.array([healthy, 1e-2, 1e-2])[:, None] * DIRECTION
     np.testing.assert_allclose(emitted, expected, rtol=1e-5)
 
 
@@ -104,10 +104,18 @@ def test_last_repeats_the_last_update_that_was_not_small():
     np.testing.assert_allclose(emitted, expected, rtol=1e-6)
 
 
+def test_last_does_not_remember_what_was_small_but_let_through():
+    tx = subsel.select_subgradient(on_zero=subsel.last(), tol=1e-2, patience=3)
+    lengths = [2.0, 1e-3, 0.0, 0.0, 3.0, 1e-3, 1e-3, 1e-3]
+    expected = np.float32([2, 1e-3, 0, 2, 3, 1e-3, 1e-3, 3])[:, None] * DIRECTION
+    emitted = [emitted for _, emitted, _ in run(tx, lengths)]
+    np.testing.assert_allclose(emitted, expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     "rules, expected",
     [
-        ((subsel.rescale(0.1), subsel.last()), [0, 0.1, 1, 0.1, 1]),
+        ((subsel.rescale(0.1), subsel.last()), [0, 0.1, 1, 0.1, 0.1]),
         ((subsel.last(), subsel.rescale(0.1)), [0, 0.1, 1, 1, 1]),
         ((subsel.stop(), subsel.rescale(0.1)), [0, 0.1, 1, 0.1, 0]),
         ((subsel.last(),), [0, 0, 1, 1, 1]),

@@ -34,7 +34,7 @@ class Candidates(NamedTuple):
     valid: jax.Array  # [K] booleans: may be selected
     age: jax.Array  # [K] int32, updates since the candidate was evaluated
     distance: jax.Array  # [K] Euclidean distance from the point; 0 where not measured
-    newest: int  # index of the one that stands for no selection at all
+    newest: int | jax.Array  # index of the one that stands for no selection at all
     aux: Any = ()  # whatever the oracle's propose has to tell its observe
 
 

@@ -53,6 +53,11 @@ def norm(tree):
     return jax.lax.cond(safe, lambda: jnp.sqrt(squares), scaled)
 
 
+def is_zero(tree):
+    """Whether every entry is zero: one pass that fuses with what made the tree."""
+    return jnp.stack([jnp.all(x == 0) for x in jax.tree.leaves(tree)] or [True]).all()
+
+
 def power_of_two(length):
     """A power of two near ``length``, between 2**-120 and 2**120; 1 if not finite."""
     exponent = jnp.frexp(length)[1]
@@ -80,13 +85,18 @@ def add(tree, offset):
 
 
 def resize(tree, norm, length):
-    """A tree of the given ``norm`` brought to ``length``; a zero tree stays zero."""
+    """A tree of the given ``norm`` brought to ``length``; a zero tree stays zero.
+
+    By two products, of which neither overflows; divisions would not fuse with what
+    comes next.
+    """
     dtype = accumulator(tree)
-    divisor = jnp.where(norm > 0, norm, 1)
+    near = power_of_two(norm)
+    rest = length * (near / jnp.where(norm > 0, norm, 1))
 
     def leaf(x):
         wide = jnp.promote_types(x.dtype, dtype)
-        return (x.astype(wide) / divisor * length).astype(x.dtype)
+        return (x.astype(wide) * (1 / near) * rest).astype(x.dtype)
 
     return jax.tree.map(leaf, tree)
 

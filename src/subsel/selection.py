@@ -25,7 +25,7 @@ class Geometry(NamedTuple):
     valid: jax.Array  # [K] booleans; gram is zero, and weights must be, elsewhere
     age: jax.Array  # [K] int32, updates since the candidate was evaluated
     distance: jax.Array  # [K] Euclidean distance from the point; 0 where not measured
-    newest: int  # index of the one that stands for no selection at all
+    newest: int | jax.Array  # index of the one that stands for no selection at all
     count: jax.Array  # int32, number of updates before this one
 
 
@@ -157,12 +157,17 @@ def choose(select: Selector, candidates: Candidates, count: jax.Array) -> Choice
         )
     share = jnp.abs(weights) / jnp.sum(jnp.abs(weights))
     if select.kind == "onehot":
-        selected = linalg.pick(candidates.rows, jnp.argmax(weights))
+        index = jnp.argmax(weights)
+        selected, norm = linalg.pick(candidates.rows, index), geometry.norm[index]
     else:
         selected = linalg.combine(candidates.rows, weights)
+        # No conditional, as in linalg.norm: its operands would have to lie in memory.
+        near = linalg.power_of_two(jnp.max(jnp.abs(weights) * geometry.norm))
+        unit = linalg.scale(selected, 1 / near)
+        norm = near * jnp.sqrt(linalg.inner(unit, unit))
     return Choice(
         selected=selected,
-        norm=linalg.norm(selected),
+        norm=norm,
         newest_norm=geometry.norm[geometry.newest],
         cosine=_cosine(candidates, weights),
         entropy=-jnp.sum(jax.scipy.special.xlogy(share, share)),

@@ -173,7 +173,9 @@ def select_subgradient(
         ).astype(norm.dtype)
         small = norm <= threshold
         streak = jnp.where(small, optax.safe_increment(state.streak), 0)
-        zero = Zero(streak >= patience, small, norm, threshold)
+        fired = streak >= patience if patience > 1 else small
+        waiting = small & ~fired if patience > 1 else jnp.zeros((), bool)
+        zero = Zero(fired, waiting, norm, threshold)
         pieces = [choice.selected for choice in choices]
         scaled = [linalg.where(zero.fired, c.selected, rescaled(c)) for c in choices]
         if by_leaves:

@@ -18,7 +18,7 @@ class Zero(NamedTuple):
     """What a zero rule is told about the selection of this step."""
 
     fired: jax.Array  # the selection has been small for long enough: act
-    small: jax.Array  # the selection is at most the threshold
+    waiting: jax.Array  # it is small, but not for long enough yet
     norm: jax.Array  # Euclidean norm of the selection
     threshold: jax.Array
 
@@ -42,11 +42,15 @@ def stop() -> ZeroRule:
 
 
 def last() -> ZeroRule:
-    """Emit the last update that was not small. Memory: one copy of the parameters."""
+    """Emit the update before once more. Memory: one copy of the parameters.
+
+    With patience, small updates that were let through are not remembered.
+    """
 
     def apply(update, state, zero, context):
         update = linalg.where(zero.fired, state, update)
-        return update, linalg.where(zero.small, state, update)
+        # Without patience this is the update itself: no second array is written.
+        return update, linalg.where(zero.waiting, state, update)
 
     return ZeroRule(lambda params: jax.tree.map(jnp.zeros_like, params), apply)
 
@@ -183,10 +187,7 @@ def ladder(*rules: ZeroRule) -> ZeroRule:
             update = linalg.where(zero.fired, selection, update)
             update, state = rule.apply(update, state, zero, context)
             following.append(state)
-            still = jax.lax.cond(
-                zero.fired, lambda u: linalg.norm(u) == 0, lambda u: False, update
-            )
-            zero = zero._replace(fired=still)
+            zero = zero._replace(fired=zero.fired & linalg.is_zero(update))
         return update, tuple(following)
 
     return ZeroRule(lambda params: tuple(rule.init(params) for rule in rules), apply)
