@@ -1,0 +1,33 @@
+"""The complete examples outside of GANs run, and say what their docstrings say."""
+
+import runpy
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import linprog
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+
+
+def test_the_minimax_fit_reaches_the_linear_program():
+    example = runpy.run_path(str(EXPERIMENTS / "minimax_fit.py"))
+    t = np.linspace(-1, 1, 401)
+    basis = np.polynomial.chebyshev.chebvander(t, example["DEGREE"])
+    ones, target = np.ones((len(t), 1)), np.abs(t)
+    solved = linprog(
+        [0] * basis.shape[1] + [1],
+        np.block([[basis, -ones], [-basis, -ones]]),
+        np.append(target, -target),
+        bounds=[(None, None)] * (basis.shape[1] + 1),
+    )
+    np.testing.assert_allclose(example["OPTIMUM"], solved.fun, rtol=1e-6)
+    above = {name: error - solved.fun for name, error in example["compare"]().items()}
+    assert above["goldstein"] < 2e-6
+    assert min(above["sgd"], above["adam"]) > 1e-4
+
+
+def test_the_classifier_classifies_and_its_zero_rule_fires():
+    found = runpy.run_path(str(EXPERIMENTS / "classify_digits.py"))["compare"]()
+    assert all(right > 0.85 * 360 for right, _, _ in found.values())
+    assert found["optax.adam"][1] == 0 < found["subsel.adam"][1] < 200
+    assert found["min-norm of 4, then Adam"][2] < 0.9
