@@ -78,6 +78,7 @@ def polyak(schedule, problem):
 
 ORACLES = {
     "history(2)": (subsel.history(2), 1),
+    "history(3)": (subsel.history(3), 1),
     "history(5)": (subsel.history(5), 1),
     "history(8)": (subsel.history(8), 1),
     "aggregate": (subsel.aggregate(), 1),

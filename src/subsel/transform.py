@@ -125,6 +125,7 @@ def select_subgradient(
     if select.kind not in KINDS:
         raise ValueError(f"a selector of kind {select.kind!r}: expected one of {KINDS}")
     rescaled = SCALES[scale]
+    at_once = isinstance(patience, int) and patience == 1
     _at_least(0, tol=tol, rtol=rtol)
     _at_least(1, patience=patience)
 
@@ -173,8 +174,11 @@ def select_subgradient(
         ).astype(norm.dtype)
         small = norm <= threshold
         streak = jnp.where(small, optax.safe_increment(state.streak), 0)
-        fired = streak >= patience if patience > 1 else small
-        waiting = small & ~fired if patience > 1 else jnp.zeros((), bool)
+        if at_once:  # constants that XLA sees through
+            fired, waiting = small, jnp.zeros((), bool)
+        else:
+            fired = streak >= patience
+            waiting = small & ~fired
         zero = Zero(fired, waiting, norm, threshold)
         pieces = [choice.selected for choice in choices]
         scaled = [linalg.where(zero.fired, c.selected, rescaled(c)) for c in choices]
