@@ -188,9 +188,6 @@ def select_subgradient(
             (selected,), (emitted,) = pieces, scaled
         emitted, zero_state = on_zero.apply(emitted, state.zero, zero, context)
 
-        mixed = state.running_norm * _DECAY + norm * (1 - _DECAY)
-        running = jnp.where(state.running_norm > 0, mixed, norm)
-        keep = small | ~jnp.isfinite(norm)
         report = _report(choices)._replace(
             fired=zero.fired,
             firings=state.report.firings + zero.fired.astype(jnp.int32),
@@ -199,7 +196,7 @@ def select_subgradient(
             count=optax.safe_increment(state.count),
             oracle=candidates.observe(state.oracle, proposed, selected, context),
             zero=zero_state,
-            running_norm=jnp.where(keep, state.running_norm, running),
+            running_norm=_running(state.running_norm, norm, small),
             streak=streak,
             report=report,
         )
@@ -208,6 +205,12 @@ def select_subgradient(
         return linalg.cast(emitted, updates), linalg.cast(following, state)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _running(before, norm, small):
+    """The moving average of the norms that were neither small nor NaN or infinite."""
+    after = jnp.where(before > 0, before * _DECAY + norm * (1 - _DECAY), norm)
+    return jnp.where(small | ~jnp.isfinite(norm), before, after)
 
 
 def _together(lengths):

@@ -1,12 +1,23 @@
 """The complete examples outside of GANs run, and say what their docstrings say."""
 
+import re
 import runpy
 from pathlib import Path
 
 import numpy as np
+import pytest
 from scipy.optimize import linprog
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+ROOT = Path(__file__).parents[2]
+EXPERIMENTS = ROOT / "experiments"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/rules.md"])
+def test_the_python_of_the_pages_runs(page):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(block, {})
 
 
 def test_the_minimax_fit_reaches_the_linear_program():
