@@ -378,7 +378,7 @@ def main(
         work = {
             name: partial(job.func, *job.args[:3], budget, starts)
             for name, job in plan((2,), budget, starts).items()
-            if name.startswith(("rosenbrock", "maxq", "chained_crescent_i "))
+            if name.startswith(("rosenbrock", "chained_crescent_i "))
             and name.split(" | ")[1] in RULES | OPTAX
         }
     protocol = {"budget": budget, "starts": starts, "rates": RATES, "decays": DECAYS}
