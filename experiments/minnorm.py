@@ -1,7 +1,27 @@
 """How long does the min-norm point take, beside projected gradient, as exact?
 
-python experiments/minnorm.py --out results/minnorm.json
-python experiments/minnorm.py --quick
+    python experiments/minnorm.py --out results/minnorm.json
+    python experiments/minnorm.py --quick
+
+1,000 hulls of K Gaussian vectors in dimension 2 K, shifted by 0.5; of 2, 8 and 32
+vectors, 1.8, 5.8 and 17 are in the support. FISTA takes the least power of two of steps, up to 1,024,
+that serves the worst of them: once for our own excess over the float64 optimum, as a
+share of the longest squared length, and once for 1e-6. All in float32.
+
+One minute on 2 cores of an Intel Xeon, both of them busy with other work
+(results/minnorm.json). Expected, in microseconds a problem:
+
+    K            one by one            vmapped over 1,000       largest   steps
+                 ours  FISTA  to 1e-6  ours   FISTA  to 1e-6    excess    of FISTA
+    2            15    313    57       0.12   95     6.2        1.2e-14   not by 1,024
+    4            37    182    70       2.5    85     21         2.4e-11   512
+    8            80    275    90       7.6    183    47         1.3e-11   512
+    16           126   835    266      41     543    136        1.2e-10   512
+    32           168   1280   398      211    1310   333        1.8e-10   512
+
+So FISTA takes 3 to 8 times as long one by one, and 6 to 34 times vmapped; 1.3 to 2.3
+and 1.6 to 9 times where 1e-6 is enough (K > 2). At K = 32, vmapping ours gains nothing,
+for all go on until the slowest is done.
 """
 
 import sys
@@ -23,7 +43,7 @@ from subsel.lab.errors import UsageError, exit_status
 from subsel.lab.files import atomic
 from subsel.lab.timing import alternate, spread
 
-SHIFT = 0.5  # of every coordinate: about half of the vectors are in the support
+SHIFT = 0.5  # of every coordinate: more than half of the vectors are in the support
 LOOSE = 1e-6  # a second target for projected gradient
 SINGLE = 10  # problems that are solved one after the other
 LARGEST = 1024  # iterations that projected gradient is given
