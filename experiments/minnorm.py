@@ -4,9 +4,10 @@
     python experiments/minnorm.py --quick
 
 1,000 hulls of K Gaussian vectors in dimension 2 K, shifted by 0.5; of 2, 8 and 32
-vectors, 1.8, 5.8 and 17 are in the support. FISTA takes the least power of two of steps, up to 1,024,
-that serves the worst of them: once for our own excess over the float64 optimum, as a
-share of the longest squared length, and once for 1e-6. All in float32.
+vectors, 1.8, 5.8 and 17 are in the support. FISTA takes the least power of two of
+steps, up to 1,024, that serves the worst of them: once for our own excess over the
+float64 optimum, as a share of the longest squared length, and once for 1e-6. All in
+float32.
 
 One minute on 2 cores of an Intel Xeon, both of them busy with other work
 (results/minnorm.json). Expected, in microseconds a problem:
