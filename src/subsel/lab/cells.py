@@ -62,10 +62,20 @@ def _read(out, protocol):
     return report
 
 
+def _text(report):
+    """JSON with one line for each cell."""
+    lines = [
+        f"  {json.dumps(name)}: {json.dumps(data)}"
+        for name, data in report["cells"].items()
+    ]
+    head = json.dumps({k: v for k, v in report.items() if k != "cells"}, indent=1)
+    return head[:-2] + ',\n "cells": {\n' + ",\n".join(lines) + "\n }\n}\n"
+
+
 def _write(out, report):
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with atomic(out) as part:
-            part.write_text(json.dumps(report, indent=1) + "\n")
+            part.write_text(_text(report))
     except OSError as error:
         raise UsageError(f"--out {out} cannot be written: {error.strerror}") from None
