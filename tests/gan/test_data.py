@@ -28,7 +28,8 @@ from PIL import Image
 from scipy import stats
 from sklearn.datasets import load_digits
 
-from subsel.gan import data, errors, images
+from subsel.gan import data, images
+from subsel.lab import errors
 from subsel.lab.errors import UsageError
 
 TFDS = Path(os.environ.get("SUBSEL_TFDS") or Path(__file__, "../../../../shared/tfds"))
