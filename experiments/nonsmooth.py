@@ -9,8 +9,9 @@ one step size for all starts, the best of 7 x 2 by the median of the last best v
 lbfgs choose their own steps; polyak_sgd is given f*, and tunes a factor.
 A gap is f - f*, with f* the smallest value known or seen.
 
-Two hours on 2 busy cores of an Intel Xeon; --dims 2 10 50 takes one. Medians at n = 50
-unless said, of results/nonsmooth.json, each beside normalised sgd and adam:
+An hour on 2 busy cores of an Intel Xeon with --dims 2 10 50, which is what
+results/nonsmooth.json holds; n = 200 was begun and takes about as long again. Medians
+at n = 50 unless said, each beside normalised sgd and adam:
 
     shared kink       CB3 II        history(3) 1.1e-10       7.6e-5, 3.2e-6
                       Crescent I    history(3) 8.7e-15       5.0e-5, 4.8e-6
