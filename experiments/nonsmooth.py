@@ -412,8 +412,7 @@ def main(
         work = {
             name: partial(job.func, *job.args[:3], budget, starts)
             for name, job in plan((2,), budget, starts).items()
-            if name.startswith("rosenbrock")
-            and name.split(" | ")[1] in RULES | OPTAX
+            if name.startswith("rosenbrock") and name.split(" | ")[1] in RULES | OPTAX
         }
     protocol = {"budget": budget, "starts": starts, "rates": RATES, "decays": DECAYS}
     report = cells.run(out, protocol, work)
