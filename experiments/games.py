@@ -19,7 +19,7 @@ Half a minute on 2 busy cores of an Intel Xeon (results/games.json). Expected:
     optimistic, reflected          2.8e-3      1.3e-35     1.4e-11
     descent-ascent                 3.6         6.6e-31     1.4
     min-norm of a lookahead        1.6         5.7e-35     1.4
-    min-norm of a ball             3.7         2.0e-3      1.4
+    min-norm of a ball             3.6         2.0e-3      1.5
 
 Where two eigenvalues meet, as at 0.5, convergence is slower than their modulus by a
 factor of the number of steps. Extragradient is stable up to 1, the other two up to

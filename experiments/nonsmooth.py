@@ -6,7 +6,7 @@
 Every contender has 2,000 gradients a run, from 10 starts x0 + 0.1 N(0, I), in float64;
 one step size for all starts, the best of 7 x 2 by the median of the last best value
 (first steps 0.01 to 10, falling geometrically by 1e-6 or 1e-9). gradient_sampling and
-lbfgs choose their own steps; polyak_sgd is given f*, and tunes a factor.
+lbfgs choose their own steps; polyak_sgd is given f* (0 for logistic), tunes a factor.
 A gap is f - f*, with f* the smallest value known or seen.
 
 An hour on 2 busy cores of an Intel Xeon with --dims 2 10 50, which is what
@@ -329,7 +329,7 @@ def targets(found) -> str:
     return "\n".join(lines)
 
 
-def smooth(report: dict, budget: int) -> str:
+def smooth(report: dict) -> str:
     """Gradients to a millionth of the first gap, on the smooth controls."""
     lines = []
     for place, arms in gaps(report).items():
@@ -427,7 +427,7 @@ def main(
                 f"\n{name}\n"
                 + table(chosen, [a for a in CONTROLS if a.startswith(name)])
             )
-        print("\n" + targets(found) + "\n" + smooth(report, budget))
+        print("\n" + targets(found) + "\n" + smooth(report))
     picture(out.with_suffix(".png"), report, found)
     print(f"\nsaved as {out} and {out.with_suffix('.png')}")
 

@@ -77,8 +77,8 @@ def select_subgradient(
             rate); ``"match"`` (the length of the newest candidate). Zero stays zero,
             and what a zero rule emits keeps its own length.
         granularity: ``"tree"``, one selection for all parameters; or ``"leaf"``, one
-            for each leaf, its length scaled by itself. Many kinks that do not share
-            parameters want the latter. Zero rules see the whole update in both.
+            for each leaf, its length scaled by itself. Zero rules see the whole update
+            in both.
         tol: selections of at most this Euclidean norm are small; a number or a schedule
             of the count. 0 means exactly zero.
         rtol: the same, relative to the running norm of the selections so far.
