@@ -1,4 +1,6 @@
-"""Losses against the article's formulas in float64 NumPy, and their gradients."""
+"""Losses against the papers' formulas in float64 NumPy, and their gradients."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -11,33 +13,117 @@ REAL = np.array([0.3, -1.2, 2.0, 0.0])
 FAKE = np.array([-0.7, 1.5, -3.0, 0.1])
 
 
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
 def article(real, fake):
-    """L_G and L_D as the article prints them, with D = sigmoid(logit)."""
-    d_real, d_fake = 1 / (1 + np.exp(-real)), 1 / (1 + np.exp(-fake))
-    l_g = -np.log(d_real).mean() + np.log(1 - d_fake).mean()
+    """L_D, negated, and L_G as the article prints them, with D = sigmoid(logit)."""
+    d_real, d_fake = sigmoid(real), sigmoid(fake)
     l_d = np.log(d_real).mean() + np.log(1 - d_fake).mean()
-    return l_g, l_d
+    l_g = -np.log(d_real).mean() + np.log(1 - d_fake).mean()
+    return -l_d, l_g
 
 
-def test_minimax_is_the_articles_with_d_minimising_minus_l_d():
-    l_g, l_d = article(REAL, FAKE)
-    loss = LOSSES["minimax"]
-    np.testing.assert_allclose(loss.d(REAL, FAKE), -l_d, rtol=1e-6)
-    np.testing.assert_allclose(loss.g(REAL, FAKE), l_g, rtol=1e-6)
+def non_saturating(real, fake):
+    return article(real, fake)[0], -np.log(sigmoid(fake)).mean()
 
 
-def test_non_saturating_is_minus_log_d():
-    expected = -np.log(1 / (1 + np.exp(-FAKE))).mean()
-    np.testing.assert_allclose(LOSSES["non_saturating"].g(REAL, FAKE), expected, 1e-6)
+def hinge(real, fake):
+    d = np.clip(1 - real, 0, None).mean() + np.clip(1 + fake, 0, None).mean()
+    return d, -fake.mean()
+
+
+def least_squares(real, fake):
+    d = ((real - 1) ** 2).mean() / 2 + (fake**2).mean() / 2
+    return d, ((fake - 1) ** 2).mean() / 2
+
+
+def wasserstein(real, fake):
+    return fake.mean() - real.mean(), -fake.mean()
+
+
+def relativistic(real, fake):
+    """As printed: with D_ra(x, y) = sigmoid(C(x) - E C(y))."""
+    d_real, d_fake = sigmoid(real - fake.mean()), sigmoid(fake - real.mean())
+    d = -np.log(d_real).mean() - np.log(1 - d_fake).mean()
+    return d, -np.log(d_fake).mean() - np.log(1 - d_real).mean()
+
+
+FORMULAS = {
+    "minimax": article,
+    "non_saturating": non_saturating,
+    "hinge": hinge,
+    "least_squares": least_squares,
+    "wasserstein": wasserstein,
+    "relativistic": relativistic,
+}
 
 
 @pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("logit", [-1e4, -90.0, 0.0, 90.0, 1e4])
-def test_losses_and_gradients_are_finite_at_any_logit(name, logit):
-    logits = jnp.full(3, logit)
-    for loss in LOSSES[name]:
-        for value in (loss(logits, logits), *jax.grad(loss, (0, 1))(logits, logits)):
+def test_values_are_those_of_the_papers_formulas(name):
+    d, g = FORMULAS[name](REAL, FAKE)
+    np.testing.assert_allclose(LOSSES[name].d(REAL, FAKE), d, rtol=1e-6)
+    np.testing.assert_allclose(LOSSES[name].g(REAL, FAKE), g, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "d", "g"),
+    [
+        ("hinge", (0.5 + 0) / 2 + (2 + 0) / 2, 0.5),
+        ("least_squares", (0.25 + 1) / 4 + (1 + 4) / 4, (0 + 9) / 4),
+        ("wasserstein", -0.5 - 1.25, 0.5),
+    ],
+)
+def test_values_by_hand(name, d, g):
+    real, fake = jnp.array([0.5, 2.0]), jnp.array([1.0, -2.0])
+    np.testing.assert_allclose(LOSSES[name].d(real, fake), d, rtol=1e-6)
+    np.testing.assert_allclose(LOSSES[name].g(real, fake), g, rtol=1e-6)
+
+
+def test_where_d_knows_nothing_cross_entropies_are_log_2():
+    zero = jnp.zeros(3)
+    for name in ("minimax", "non_saturating", "relativistic"):
+        np.testing.assert_allclose(LOSSES[name].d(zero, zero), 2 * np.log(2), rtol=1e-6)
+    np.testing.assert_allclose(
+        LOSSES["relativistic"].g(zero, zero), 2 * np.log(2), rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("player", ["d", "g"])
+def test_gradients_are_the_finite_differences_of_the_formulas(name, player):
+    loss = getattr(LOSSES[name], player)
+    got = jax.grad(loss, (0, 1))(jnp.array(REAL), jnp.array(FAKE))
+    h, place = 1e-5, "dg".index(player)
+    for side in (0, 1):
+        for i in range(len(REAL)):
+            step = [np.zeros(4), np.zeros(4)]
+            step[side][i] = h
+            up = FORMULAS[name](REAL + step[0], FAKE + step[1])[place]
+            down = FORMULAS[name](REAL - step[0], FAKE - step[1])[place]
+            np.testing.assert_allclose(
+                got[side][i], (up - down) / (2 * h), rtol=1e-5, atol=1e-7
+            )
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("real", [-1e4, -90.0, 0.0, 90.0, 1e4])
+@pytest.mark.parametrize("fake", [-1e4, -90.0, 0.0, 90.0, 1e4])
+def test_losses_and_gradients_are_finite_at_any_logit(name, real, fake):
+    logits = jnp.full(3, real), jnp.full(3, fake)
+    for loss in LOSSES[name][:2]:
+        for value in (loss(*logits), *jax.grad(loss, (0, 1))(*logits)):
             assert np.isfinite(value).all()
+    assert np.isfinite(LOSSES[name].score(logits[0])).all()
+
+
+def test_the_score_is_a_probability_only_where_d_means_one():
+    logits = jnp.array([-2.0, 0.0, 3.0])
+    for name, loss in LOSSES.items():
+        probable = name in ("minimax", "non_saturating")
+        expected = sigmoid(np.array(logits)) if probable else logits
+        np.testing.assert_allclose(loss.score(logits), expected, rtol=1e-6)
 
 
 def test_gradients_in_the_logit_of_a_generated_sample():
@@ -48,7 +134,9 @@ def test_gradients_in_the_logit_of_a_generated_sample():
     logit = jnp.array([-20.0])
     gradient = {name: jax.grad(LOSSES[name].g, 1)(logit, logit)[0] for name in LOSSES}
     np.testing.assert_allclose(gradient["minimax"], -np.exp(-20.0), rtol=1e-5)
-    np.testing.assert_allclose(gradient["non_saturating"], -1.0, rtol=1e-5)
+    for name in ("non_saturating", "hinge", "wasserstein"):
+        np.testing.assert_allclose(gradient[name], -1.0, rtol=1e-5)
+    np.testing.assert_allclose(gradient["least_squares"], -21.0, rtol=1e-6)
 
 
 def test_the_generators_minimax_loss_has_no_gradient_through_generated_real():
@@ -57,3 +145,37 @@ def test_the_generators_minimax_loss_has_no_gradient_through_generated_real():
     expected = -1 / (1 + np.exp(REAL)) / 4, -1 / (1 + np.exp(-FAKE)) / 4
     for got, want in zip(grads, expected, strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["hinge", "least_squares", "wasserstein"])
+def test_g_does_not_ask_what_d_says_of_real_samples(name):
+    grad = jax.grad(LOSSES[name].g)(jnp.array(REAL), jnp.array(FAKE))
+    np.testing.assert_array_equal(grad, 0)
+
+
+def test_both_terms_of_the_relativistic_g_have_a_gradient_in_g():
+    """Two samples: dL/df_i = -s(Er - f_i)/2 - (s(r_1 - Ef) + s(r_2 - Ef))/4."""
+    real, fake = np.array([1.0, 3.0]), np.array([-1.0, 0.5])
+    expected = -sigmoid(real.mean() - fake) / 2 - sigmoid(real - fake.mean()).mean() / 2
+    got = jax.grad(LOSSES["relativistic"].g, 1)(jnp.array(real), jnp.array(fake))
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
+
+
+def test_a_sample_on_the_margin_of_the_hinge_does_not_pull():
+    real, fake = jnp.array([1.0, 0.0]), jnp.array([-1.0, 0.0])
+    grads = jax.grad(LOSSES["hinge"].d, (0, 1))(real, fake)
+    np.testing.assert_array_equal(grads[0], [0, -0.5])
+    np.testing.assert_array_equal(grads[1], [0, 0.5])
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_mean_over_devices_makes_a_split_batch_the_whole_one(name):
+    """With each device's own mean the relativistic loss would be another one."""
+
+    def mean(values):
+        return jax.lax.pmean(jnp.mean(values), "devices")
+
+    halves = REAL.reshape(2, 2), FAKE.reshape(2, 2)
+    for loss in LOSSES[name][:2]:
+        split = jax.vmap(functools.partial(loss, mean=mean), axis_name="devices")
+        np.testing.assert_allclose(split(*halves), float(loss(REAL, FAKE)), atol=1e-6)
