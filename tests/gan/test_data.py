@@ -5,7 +5,6 @@ SUBSEL_TFDS, or shared/tfds beside the repository, holds it. No test asks the ne
 """
 
 import ast
-import functools
 import http.server
 import importlib.resources
 import io
@@ -34,6 +33,7 @@ from subsel.lab.errors import UsageError
 
 TFDS = Path(os.environ.get("SUBSEL_TFDS") or Path(__file__, "../../../../shared/tfds"))
 TFDS = TFDS.resolve()
+HALVES = slice(0, 63), slice(64, 127)
 COLOUR = {
     "id": tfds.features.Text(),
     "image": tfds.features.Image(shape=(32, 32, 3)),
@@ -162,16 +162,20 @@ def check_toy(dataset):
 # ---------------------------------------------------------------- built-in data sets
 
 
-def test_digits_are_those_of_scikit_learn():
-    digits, reference = data.load("digits"), load_digits()
-    assert digits.rows.shape == (1797, 8, 8, 1) and digits.rows.dtype == np.uint8
-    assert digits.rows.min() == 0 and digits.rows.max() == 255
+def test_digits_are_those_of_scikit_learn_every_third_for_testing():
+    train, test = data.load("digits"), data.load("digits", None, "test")
+    reference = load_digits()
     scaled = np.array([round(grey * 255 / 16) for grey in range(17)])
-    np.testing.assert_array_equal(
-        digits.rows[..., 0], scaled[reference.images.astype(int)]
-    )
-    np.testing.assert_array_equal(digits.labels, reference.target)
-    assert digits.labels.dtype == np.int32 and digits.noise == 0
+    scaled = scaled[reference.images.astype(int)]
+    third = np.arange(1797) % 3 == 0
+    for digits, part in ((train, ~third), (test, third)):
+        assert digits.rows.dtype == np.uint8 and digits.labels.dtype == np.int32
+        assert digits.rows.min() == 0 and digits.rows.max() == 255
+        np.testing.assert_array_equal(digits.rows[..., 0], scaled[part])
+        np.testing.assert_array_equal(digits.labels, reference.target[part])
+        assert (digits.noise, digits.stack, digits.classes) == (0, 1, 10)
+        assert digits.shape == (8, 8, 1)
+    assert (len(train.rows), len(test.rows)) == (1198, 599)
 
 
 def test_ring_has_eight_distinct_modes_at_radius_two():
@@ -189,6 +193,48 @@ def test_grid_has_the_25_modes_of_spacing_two():
     assert {tuple(row) for row in grid.rows.tolist()} == expected
     assert grid.rows.shape == (25, 2) and grid.rows.dtype == np.float32
     assert grid.labels.tolist() == list(range(25)) and grid.noise == 0.05
+
+
+@pytest.mark.parametrize("name", ["ring", "grid"])
+def test_a_mixture_is_its_own_test_set(name):
+    train, test = data.load(name), data.load(name, split="test")
+    np.testing.assert_array_equal(train.rows, test.rows)
+    assert train.shape == (2,) and train.classes == len(train.rows)
+
+
+@pytest.mark.parametrize("name", ["digits", "ring", "signals", "stacked_mnist"])
+def test_another_split_of_a_built_in_set_is_refused(name):
+    message = refusal(name, None, "validation")
+    assert f"{name} has no split called validation, only train, test" in message
+
+
+def test_signals_are_five_kinds_in_range_and_the_same_each_time():
+    train, test = data.load("signals"), data.load("signals", split="test")
+    assert (len(train.rows), len(test.rows)) == (4096, 1024)
+    for signals in (train, test):
+        assert signals.rows.dtype == np.float32 and signals.shape == (128, 1)
+        assert np.abs(signals.rows).max() <= 1 and signals.noise == 0
+        counts = np.bincount(signals.labels)
+        assert len(counts) == signals.classes == 5 and np.ptp(counts) <= 1
+    np.testing.assert_array_equal(train.rows, data.load("signals").rows)
+    rows = np.concatenate([train.rows, test.rows])
+    assert len(np.unique(rows, axis=0)) == len(rows)
+
+
+def test_signals_are_what_their_labels_say():
+    signals = data.load("signals", split="test")
+    kind = [signals.rows[signals.labels == k, :, 0] for k in range(5)]
+    # Crossings of zero in the first and second half tell the pitch of a chirp.
+    crossings = [np.diff(np.sign(rows), axis=1) != 0 for rows in kind]
+    early, late = ([c[:, part].sum(axis=1) for c in crossings] for part in HALVES)
+    assert (late[1] > early[1]).all() and (late[2] < early[2]).all()
+    loud, faint = (np.abs(kind[0][:, part]).max(axis=1) for part in HALVES)
+    assert (faint < 0.5 * loud).all()
+    assert all(len(np.unique(np.abs(row).round(5))) == 2 for row in kind[4])
+    quiet = (kind[4] == 0).sum(axis=1)  # a burst is from 0.3 to 0.5 long
+    assert quiet.min() >= 0.5 * 128 - 1 and quiet.max() <= 0.7 * 128 + 1
+    spectrum = np.sort(np.abs(np.fft.rfft(kind[3] * np.hanning(128))), axis=1)
+    assert (spectrum[:, -2] > 0.3 * spectrum[:, -1]).all()
 
 
 # ---------------------------------------------------------------- prepared data sets
@@ -210,6 +256,31 @@ def test_real_sets_are_read(mnist, name, first, decodes):
     assert len(decodes) == 1
     np.testing.assert_array_equal(again.rows, dataset.rows)
     np.testing.assert_array_equal(again.labels, dataset.labels)
+
+
+def test_the_test_split_is_read_and_cached_beside_the_train_split(mnist, tmp_path):
+    test = data.load("fashion_mnist", mnist, "test")
+    assert test.rows.shape == (10000, 28, 28, 1) and test.shape == (28, 28, 1)
+    source = tfds.data_source(
+        "fashion_mnist", split="test", data_dir=mnist, download=False
+    )
+    for i in [0, 9999]:
+        np.testing.assert_array_equal(test.rows[i], source[i]["image"])
+        assert test.labels[i] == source[i]["label"]
+    np.testing.assert_array_equal(np.bincount(test.labels), 1000)
+    (kept,) = caches(tmp_path)
+
+
+def test_stacked_mnist_is_mnist_three_at_a_time(mnist):
+    stacked = data.load("stacked_mnist", mnist, "test")
+    plain = data.load("mnist", mnist, "test")
+    np.testing.assert_array_equal(stacked.rows, plain.rows)
+    assert stacked.shape == (28, 28, 3) and stacked.classes == 1000
+
+
+def test_stacked_mnist_is_refused_as_mnist_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(images.importlib.util, "find_spec", lambda module: None)
+    assert refusal("stacked_mnist", tmp_path) == refusal("mnist", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["subsel_toy", "subsel_toy:1.0.0", "SubselToy"])
@@ -397,6 +468,23 @@ def test_set_without_a_train_split(tmp_path, monkeypatch):
     monkeypatch.setattr(SubselToy, "SPLIT", "test")
     prepare(tmp_path)
     assert "no split called train, only test" in refusal("subsel_toy", tmp_path)
+    check_toy(data.load("subsel_toy", tmp_path, "test"))
+
+
+def test_set_without_a_test_split(toy):
+    assert "no split called test, only train" in refusal("subsel_toy", toy, "test")
+
+
+def test_the_splits_of_a_set_have_caches_of_their_own(tmp_path, monkeypatch, decodes):
+    def generate(self, dl_manager):
+        return {"train": self._generate_examples(), "test": self._generate_examples()}
+
+    monkeypatch.setattr(SubselToy, "_split_generators", generate)
+    prepare(tmp_path)
+    for _ in range(2):
+        for split in ("train", "test"):
+            check_toy(data.load("subsel_toy", tmp_path, split))
+    assert len(decodes) == len(caches(tmp_path)) == 2
 
 
 @pytest.mark.parametrize("name", ["dataset_info.json", "features.json"])
@@ -548,50 +636,98 @@ def test_full_disk_leaves_no_part_of_a_cache(toy, tmp_path, monkeypatch):
 
 # ---------------------------------------------------------------- batches
 
-draw = functools.partial(jax.jit, static_argnames=("noise", "size"))(data.batch)
+draw = jax.jit(data.batch, static_argnames=("size", "noise", "stack"))
 
 
 def test_image_batch_holds_rows_scaled_exactly():
     rows = np.arange(256, dtype=np.uint8).reshape(64, 2, 2, 1)
-    drawn = np.asarray(draw(rows, 0.0, jax.random.key(0), 1000))
+    drawn, labels = map(
+        np.asarray, draw(rows, np.arange(64), jax.random.key(0), size=1000)
+    )
     assert drawn.shape == (1000, 2, 2, 1) and drawn.dtype == np.float32
     assert drawn.min() == -1 and drawn.max() == 1
     grey = (drawn + 1) * 127.5
     np.testing.assert_allclose(grey, np.rint(grey), atol=1e-4)
-    whole = np.rint(grey).astype(np.uint8).reshape(-1, 4)
-    assert {tuple(row) for row in whole} == {tuple(r) for r in rows.reshape(-1, 4)}
+    np.testing.assert_array_equal(np.rint(grey).astype(np.uint8), rows[labels])
 
 
 def test_batch_is_a_function_of_its_key_compiled_or_not():
-    rows = data.load("digits").rows
-    one = draw(rows, 0.0, jax.random.key(1), 16)
-    np.testing.assert_array_equal(one, draw(rows, 0.0, jax.random.key(1), 16))
-    plain = data.batch(rows, 0.0, jax.random.key(1), 16)
-    np.testing.assert_allclose(one, plain, atol=1e-6)
-    assert np.any(np.asarray(one) != draw(rows, 0.0, jax.random.key(2), 16))
+    rows, labels = data.load("digits")[1:3]
+    one = draw(rows, labels, jax.random.key(1), size=16)
+    again = draw(rows, labels, jax.random.key(1), size=16)
+    plain = data.batch(rows, labels, jax.random.key(1), 16)
+    for a, b, c in zip(one, again, plain, strict=True):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_allclose(a, c, atol=1e-6)
+    other = draw(rows, labels, jax.random.key(2), size=16)
+    assert np.any(np.asarray(one[0]) != other[0])
 
 
-@pytest.mark.parametrize("name", ["digits", "ring"])
-def test_slots_are_places_of_the_whole_batch(name):
-    rows, noise = data.load(name)[1], data.load(name).noise
-    whole = draw(rows, noise, jax.random.key(5), 12)
+def test_the_draw_of_a_place_is_that_of_one_index_a_place():
+    """Runs that were started before sets could be stacked go on with the same data."""
+    rows = np.arange(500, dtype=np.float32)[:, None]
+    key = jax.random.key(3)
+    index = jax.random.randint(jax.random.split(key)[0], (64,), 0, 500)
+    drawn, labels = draw(rows, np.arange(500), key, size=64)
+    np.testing.assert_array_equal(drawn[:, 0], index)
+    np.testing.assert_array_equal(labels, index)
+
+
+@pytest.mark.parametrize(("name", "stack"), [("digits", 1), ("ring", 1), ("digits", 3)])
+def test_slots_are_places_of_the_whole_batch(name, stack):
+    found = data.load(name)
+    size = dict(size=12, noise=found.noise, stack=stack)
+    whole = draw(found.rows, found.labels, jax.random.key(5), **size)
     slots = np.array([7, 0, 11])
-    part = draw(rows, noise, jax.random.key(5), 12, slots)
-    np.testing.assert_allclose(part, np.asarray(whole)[slots], atol=1e-6)
+    part = draw(found.rows, found.labels, jax.random.key(5), slots=slots, **size)
+    for a, b in zip(part, whole, strict=True):
+        np.testing.assert_allclose(a, np.asarray(b)[slots], atol=1e-6)
 
 
 def test_float_rows_without_noise_stay_as_they_are():
     rows = np.array([[-3.0, 500.0], [0.25, 7.0]], np.float32)
-    drawn = np.asarray(draw(rows, 0.0, jax.random.key(0), 64))
+    drawn, labels = draw(rows, np.array([4, 2]), jax.random.key(0), size=64)
     assert drawn.dtype == np.float32
-    assert {tuple(row) for row in drawn} == {tuple(row) for row in rows}
+    np.testing.assert_array_equal(drawn, rows[(np.asarray(labels) == 2).astype(int)])
+
+
+def test_signals_are_drawn_as_they_are():
+    signals = data.load("signals", split="test")
+    drawn, labels = draw(signals.rows, signals.labels, jax.random.key(0), size=8)
+    for row, label in zip(np.asarray(drawn), np.asarray(labels), strict=True):
+        (place,) = np.flatnonzero((signals.rows == row).all(axis=(1, 2)))
+        assert signals.labels[place] == label
+
+
+def test_stacked_rows_are_the_channels_in_the_order_of_the_label():
+    rows = (20 * np.arange(10, dtype=np.uint8)).reshape(10, 1, 1, 1)
+    rows = np.broadcast_to(rows, (10, 4, 5, 1))
+    labels = np.arange(10, dtype=np.int32)
+    n = 3000
+    drawn, label = map(
+        np.asarray, draw(rows, labels, jax.random.key(6), size=n, stack=3)
+    )
+    assert drawn.shape == (n, 4, 5, 3) and label.dtype == np.int32
+    np.testing.assert_array_equal(drawn, np.broadcast_to(drawn[:, :1, :1], drawn.shape))
+    digits = np.rint((drawn[:, 0, 0] + 1) * 127.5 / 20).astype(int)
+    np.testing.assert_array_equal(label, digits @ [100, 10, 1])
+    counts = np.bincount(label, minlength=1000)  # the three are independent
+    assert 1e-4 < stats.chisquare(counts).pvalue < 1 - 1e-4
+
+
+def test_rows_of_several_channels_stay_together_when_stacked():
+    rows = np.arange(12, dtype=np.float32).reshape(2, 3, 2)
+    drawn, label = draw(rows, np.array([0, 1]), jax.random.key(7), size=20, stack=2)
+    for sample, number in zip(np.asarray(drawn), np.asarray(label), strict=True):
+        expected = np.concatenate([rows[number // 10], rows[number % 10]], axis=-1)
+        np.testing.assert_array_equal(sample, expected)
 
 
 @pytest.mark.parametrize("modes", [7, 8, 1797])
 def test_rows_are_drawn_uniformly(modes):
     rows = np.arange(modes, dtype=np.float32)[:, None]
-    drawn = np.asarray(draw(rows, 0.0, jax.random.key(3), 200 * modes))
-    counts = np.bincount(drawn[:, 0].astype(int), minlength=modes)
+    drawn, _ = draw(rows, np.arange(modes), jax.random.key(3), size=200 * modes)
+    counts = np.bincount(np.asarray(drawn)[:, 0].astype(int), minlength=modes)
     assert len(counts) == modes
     assert 1e-4 < stats.chisquare(counts).pvalue < 1 - 1e-4
 
@@ -599,10 +735,12 @@ def test_rows_are_drawn_uniformly(modes):
 @pytest.mark.parametrize("name", ["ring", "grid"])
 def test_mixture_draws_have_the_stated_spread(name):
     dataset, n = data.load(name), 100_000
-    drawn = np.asarray(draw(dataset.rows, dataset.noise, jax.random.key(4), n))
+    drawn, labels = draw(
+        dataset.rows, dataset.labels, jax.random.key(4), size=n, noise=dataset.noise
+    )
+    drawn = np.asarray(drawn)
     assert drawn.dtype == np.float32
-    distance = np.linalg.norm(drawn[:, None] - dataset.rows, axis=-1)
-    noise = drawn - dataset.rows[distance.argmin(axis=1)]
+    noise = drawn - dataset.rows[np.asarray(labels)]
     error = dataset.noise / np.sqrt(n)
     np.testing.assert_allclose(noise.mean(axis=0), 0, atol=5 * error)
     np.testing.assert_allclose(noise.std(axis=0), dataset.noise, atol=5 * error)

@@ -31,23 +31,28 @@ _CHUNK = 1024  # records decoded between two updates of the progress bar
 
 
 def load(
-    name: str, data_dir: str | None, others: tuple[str, ...] = ()
+    name: str,
+    data_dir: str | None,
+    others: tuple[str, ...] = (),
+    split: str = "train",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Images [N, H, W, C] uint8 and labels [N] int32 of the train split.
+    """Images [N, H, W, C] uint8 and labels [N] int32 of one split.
 
     Args:
         name: NAME[/CONFIG][:VERSION], as tensorflow-datasets has it.
         data_dir: where its sets are; prepared there if it can be.
         others: names of sets that are not among these, for the error message.
+        split: as the set calls it.
 
     Raises:
-        UsageError: no such set, not one of images, not to be had here, or damaged.
+        UsageError: no such set or split, not one of images, not to be had here, or
+            damaged.
     """
     with _quiet():
-        return _load(name, data_dir, others)
+        return _load(name, data_dir, others, split)
 
 
-def _load(name, data_dir, others):
+def _load(name, data_dir, others, split):
     folder = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     folder = os.path.abspath(os.path.expanduser(folder))
     if data_dir and not os.path.isdir(folder):
@@ -67,12 +72,12 @@ def _load(name, data_dir, others):
             f"{name} is prepared as {' and '.join(formats)}, and only array_record can "
             f"be read{again}"
         )
-    if "train" not in builder.info.splits:
+    if split not in builder.info.splits:
         raise UsageError(
-            f"{name} has no split called train, only {', '.join(builder.info.splits)}; "
-            "choose another data set"
+            f"{name} has no split called {split}, only "
+            f"{', '.join(builder.info.splits)}; choose another data set"
         )
-    return _decoded(builder, shape, again)
+    return _decoded(builder, split, shape, again)
 
 
 def _builder(name: str, folder: str, others: tuple[str, ...]) -> Any:
@@ -164,10 +169,15 @@ def _silent(urls: Iterable[str]) -> list[str]:
     return sorted(hosts.keys() - answered)
 
 
-def _decoded(builder: Any, shape: tuple, again: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels, from the cache if the record files are still the same."""
-    split, name = builder.info.splits["train"], builder.info.full_name
-    files = [os.fspath(file) for file in split.filepaths]
+def _decoded(
+    builder: Any, split: str, shape: tuple, again: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels, from the cache if the record files are still the same.
+
+    The files are the split's own, and so is what they are cached as.
+    """
+    info, name = builder.info.splits[split], builder.info.full_name
+    files = [os.fspath(file) for file in info.filepaths]
     try:
         stats = [(f, s.st_size, s.st_mtime_ns) for f in files for s in [os.stat(f)]]
     except OSError as error:
@@ -175,13 +185,13 @@ def _decoded(builder: Any, shape: tuple, again: str) -> tuple[np.ndarray, np.nda
     digest = hashlib.sha256(repr((name, stats)).encode()).hexdigest()[:16]
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     path = Path(home, "subsel", f"{name.replace('/', '-')}-{digest}.npz")
-    n = split.num_examples
+    n = info.num_examples
     with contextlib.suppress(Exception):  # whatever is wrong with it, decode again
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as kept:
             rows, labels = kept["rows"], kept["labels"]  # zip compares the checksums
         if (rows.shape, rows.dtype, labels.shape) == ((n, *shape), np.uint8, (n,)):
             return rows, labels
-    rows, labels = _decode(builder, files, shape, again)
+    rows, labels = _decode(builder, split, files, shape, again)
     with contextlib.suppress(OSError):  # without a cache the next run starts later
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic(path) as part:
@@ -190,17 +200,17 @@ def _decoded(builder: Any, shape: tuple, again: str) -> tuple[np.ndarray, np.nda
 
 
 def _decode(
-    builder: Any, files: list[str], shape: tuple, again: str
+    builder: Any, split: str, files: list[str], shape: tuple, again: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Decodes all records, file by file, so that an error can name the file."""
     from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-    split, end = builder.info.splits["train"], 0
-    source = builder.as_data_source(split="train", file_format="array_record")
-    rows = np.empty((split.num_examples, *shape), np.uint8)
-    labels = np.empty(split.num_examples, np.int32)
+    info, end = builder.info.splits[split], 0
+    source = builder.as_data_source(split=split, file_format="array_record")
+    rows = np.empty((info.num_examples, *shape), np.uint8)
+    labels = np.empty(info.num_examples, np.int32)
     with tqdm(total=len(rows), desc=f"decoding {builder.name}", disable=None) as bar:
-        for file, count in zip(files, split.shard_lengths, strict=True):
+        for file, count in zip(files, info.shard_lengths, strict=True):
             start, end = end, end + count
             try:
                 if (held := len(ArrayRecordDataSource(file))) != count:
