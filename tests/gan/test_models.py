@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from subsel.gan import models
-from subsel.gan.models import Architecture
+from subsel.gan.models import Architecture, resnet
 
 KEY = jax.random.key(0)
 SHAPES = [(2,), (64, 1), (8, 8, 1), (28, 28, 1), (32, 32, 3), (64, 64, 3), (64, 32, 6)]
@@ -433,6 +433,17 @@ def test_bfloat16_is_near_float32():
         *map(jax.tree.leaves, (exact_stats, near_stats)), strict=True
     ):
         np.testing.assert_allclose(one, other, atol=1e-3)
+
+
+@pytest.mark.parametrize("sides", [(6,), (4, 6)])
+def test_doubled_and_halved_against_numpy(sides):
+    x = np.random.default_rng(0).normal(size=(2, *sides, 3)).astype(np.float32)
+    twice = np.kron(x, np.ones((1, *(2,) * len(sides), 1)))
+    np.testing.assert_allclose(resnet.doubled(x), twice, rtol=1e-6)
+    np.testing.assert_allclose(resnet.halved(twice), x, rtol=1e-5)
+    pairs = x.reshape(2, *(n for side in sides for n in (side // 2, 2)), 3)
+    means = pairs.mean(tuple(range(2, 2 * len(sides) + 1, 2)))
+    np.testing.assert_allclose(resnet.halved(x), means, rtol=1e-5, atol=1e-6)
 
 
 @EACH

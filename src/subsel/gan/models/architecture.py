@@ -23,7 +23,7 @@ class Architecture:
     """Divide every weight matrix of D by its largest singular value; G never does."""
     slope: float = 0.2
     """Of the leaky ReLU below 0 (TensorFlow's default; Flax's is 0.01); 0 is ReLU."""
-    at_zero: str = "auto"
+    at_zero: str | float = "auto"
     """Derivative of the (leaky) ReLU at 0: auto, left, mid, right, or a number."""
     precision: str = "float32"
     """Of the computation, float32 or bfloat16; what is kept is float32 in both."""

@@ -42,7 +42,7 @@ class Up(nn.Module):
         h = layers.conv(h, features, _SIZE, kernel_init=_RESIDUAL)
         h = layers.act(layers.norm(h, label))
         h = layers.conv(h, features, _SIZE, kernel_init=_RESIDUAL)
-        # The same as doubling first, which the paper does, for a fraction of the work.
+        # The same as doubling first, as the paper does, for a fraction of the work.
         return h + doubled(layers.conv(x, features, 1))
 
 
@@ -68,7 +68,7 @@ class Down(nn.Module):
             h = layers.norm(h)
         h = layers.conv(layers.act(h), features, _SIZE, kernel_init=_RESIDUAL)
         if self.halve:
-            h, x = halved(h), halved(x)
+            h, x = halved(h), halved(x)  # x before its convolution, as in Up
         if self.halve or x.shape[-1] != features:
             x = layers.conv(x, features, 1)
         return h + x
@@ -81,8 +81,9 @@ def discriminator(layers: Layers, x, label):
     for level in range(count + 1):
         features = layers.arch.width * _multiple(level, count)
         x = Down(layers, features, first=level == 0, halve=level < halvings)(x)
-    x = layers.act(x)
-    return layers.logit(jnp.sum(x, axis=range(1, x.ndim - 1)), label)
+    sides = range(1, x.ndim - 1)
+    phi = jnp.sum(layers.act(x), axis=sides, dtype=jnp.float32)
+    return layers.logit(phi, label)
 
 
 def generator(layers: Layers, z, label, shape: tuple[int, ...]):
