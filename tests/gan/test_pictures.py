@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from matplotlib import image
+from matplotlib.figure import Figure
 
 from subsel.gan import pictures
 
@@ -29,14 +30,122 @@ def test_small_images_are_enlarged_without_blur(tmp_path):
     assert set(np.unique(sheet)) == {0, 1}
 
 
-def test_scatter_and_losses_draw_ink_and_leave_one_file(tmp_path):
+def test_a_scatter_plot_draws_ink_and_leaves_one_file(tmp_path):
     points = np.random.default_rng(0).normal(size=(100, 2))
     pictures.samples(tmp_path / "points.png", points, points[:8])
-    rows = [{"step": t, "d_loss": 1.0, "g_loss": None} for t in range(1, 200)]
-    pictures.losses(tmp_path / "losses.png", rows)
-    for name in ("points.png", "losses.png"):
-        assert image.imread(tmp_path / name)[..., :3].min() < 0.5
-    assert len(list(tmp_path.iterdir())) == 2
+    assert image.imread(tmp_path / "points.png")[..., :3].min() < 0.5
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_lines_show_every_signal_where_it_belongs(tmp_path):
+    """Constant signals: the height of the ink in its panel is the value."""
+    levels = np.array([-0.8, -0.4, 0.4, 0.8, 0.0])
+    signals = np.tile(levels[:, None, None], (1, 16, 1))
+    pictures.samples(tmp_path / "lines.png", signals, signals, columns=3)
+    sheet = image.imread(tmp_path / "lines.png")[..., :3]
+    blue = sheet[..., 2] - sheet[..., 0] > 0.4
+    height, width = blue.shape
+    for index, level in enumerate(levels):
+        row, column = divmod(index, 3)
+        left = (1.15 * column + 0.15) / (1.15 * 3 + 0.15) * width
+        panel = blue[:, round(left) + 2 : round(left + width / 4) - 2]
+        top, bottom = row * height // 2, (row + 1) * height // 2
+        ink = np.flatnonzero(panel[top:bottom].all(axis=1)) + 0.5 + top
+        expected = (1.2 + 2.4 * row - level) / 4.8 * height
+        assert abs(ink.mean() - expected) < 1.5
+    assert not blue[height // 2 :, -width // 4 :].any()  # the sixth place is empty
+
+
+def test_every_channel_of_a_signal_has_a_line_of_its_colour(tmp_path):
+    signals = np.tile(np.array([0.5, -0.5]), (2, 16, 1))
+    pictures.lines(tmp_path / "lines.png", signals)
+    sheet = image.imread(tmp_path / "lines.png")[..., :3]
+    assert (sheet[..., 2] - sheet[..., 0]).max() > 0.4  # blue
+    assert (sheet[..., 0] - sheet[..., 2]).max() > 0.4  # orange
+
+
+# ---------------------------------------------------------------- curves
+
+
+@pytest.fixture
+def drawn(tmp_path, monkeypatch):
+    """Draws curves, and gives the panels of the figure that was saved."""
+    figures = []
+    monkeypatch.setattr(
+        pictures, "Figure", lambda **kw: figures.append(Figure(**kw)) or figures[-1]
+    )
+
+    def draw(record, groups):
+        pictures.curves(tmp_path / "curves.png", record, groups)
+        assert image.imread(tmp_path / "curves.png").size
+        assert len(list(tmp_path.iterdir())) == 1
+        return [axes for axes in figures[-1].axes if axes.axison]
+
+    return draw
+
+
+def test_curves_show_each_step_faint_and_a_running_mean(drawn):
+    rng = np.random.default_rng(0)
+    rows = [{"step": t, "d": rng.normal(), "g": rng.normal()} for t in range(1, 501)]
+    (axes,) = drawn(rows, {"losses": ("d", "g")})
+    assert axes.get_title() == "losses"
+    for name, faint, mean in zip("dg", axes.lines[::2], axes.lines[1::2], strict=True):
+        values = np.array([row[name] for row in rows])
+        np.testing.assert_array_equal(faint.get_xydata()[:, 1], values)
+        assert faint.get_alpha() < 1 and faint.get_color() == mean.get_color()
+        x, y = mean.get_xydata().T
+        np.testing.assert_array_equal(x, np.arange(5, 501))
+        expected = [values[t - 5 : t].mean() for t in range(5, 501)]
+        np.testing.assert_allclose(y, expected, atol=1e-12)
+    assert [text.get_text() for text in axes.get_legend().texts] == ["d", "g"]
+
+
+def test_curves_skip_rows_and_leave_out_names_and_groups(drawn):
+    rows = [{"step": t, "loss": None, "other": None} for t in range(1, 301)]
+    for t in (100, 200, 300):
+        rows[t - 1]["fid"] = 1000 / t
+    rows[199]["loss"] = 0.5
+    groups = {"loss": ("loss",), "quality": ("fid", "kid"), "none": ("other", "x")}
+    panels = drawn(rows, groups)
+    assert [axes.get_title() for axes in panels] == ["loss", "quality"]
+    (loss,), (fid,) = (axes.lines for axes in panels)
+    assert loss.get_xydata().tolist() == [[200, 0.5]]
+    assert fid.get_xydata().tolist() == [[100, 10], [200, 5], [300, 1000 / 300]]
+    assert fid.get_marker() == "o"
+    for axes in panels:
+        assert axes.get_xlabel() == "step"
+        assert any(label.get_visible() for label in axes.get_xticklabels())
+
+
+@pytest.mark.parametrize(
+    ("values", "scale"),
+    [
+        ((0.01, 1.001), "log"),
+        ((0.01, 0.99), "linear"),
+        ((0.0, 1000.0), "linear"),
+        ((-1.0, 1000.0), "linear"),
+    ],
+)
+def test_curves_are_logarithmic_over_two_decades_of_positive_values(
+    drawn, values, scale
+):
+    rows = [{"step": t, "x": value} for t, value in enumerate(values, 1)]
+    (axes,) = drawn(rows, {"x": ("x",)})
+    assert axes.get_yscale() == scale
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 7])
+def test_there_is_one_panel_a_group(drawn, count):
+    rows = [{"step": 1, **{f"m{i}": float(i) for i in range(count)}}]
+    panels = drawn(rows, {f"g{i}": (f"m{i}",) for i in range(count)})
+    assert [axes.get_title() for axes in panels] == [f"g{i}" for i in range(count)]
+
+
+def test_nothing_to_draw_is_an_empty_picture(drawn):
+    assert drawn([], {"losses": ("d_loss",)}) == []
+
+
+# ---------------------------------------------------------------- files
 
 
 def test_a_picture_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):

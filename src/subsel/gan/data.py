@@ -156,9 +156,9 @@ def _signals(split, data_dir) -> Dataset:
     def between(low, high):
         return draw(low, high, (count, 1))
 
-    pitch, phase = between(4, 12), between(0, 2 * np.pi)
+    pitch, phase = between(3, 8), between(0, 2 * np.pi)
     tone = 2 * np.pi * pitch * t + phase
-    bend = 2 * np.pi * between(4, 12) * t**2
+    bend = 2 * np.pi * between(3, 6) * t**2  # up to 20 cycles a unit: 6 points each
     decay, gap = between(2, 6), between(1.5, 3)
     start, width = between(0.05, 0.45), between(0.3, 0.5)
     rising = np.sin(tone + bend)
