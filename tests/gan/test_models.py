@@ -1,6 +1,7 @@
 """Shapes, sizes and arithmetic of the networks, and the walk between latent points."""
 
 import dataclasses
+import re
 
 import flax.linen as nn
 import jax
@@ -317,14 +318,21 @@ def test_batch_norm_of_a_shared_batch_is_that_of_the_whole(model):
 
 
 def test_layer_norm_is_over_all_of_a_sample():
-    """Scaling a sample's first features, which have no bias, changes nothing."""
+    """Scaling all first features of a sample has no effect, scaling a part has."""
     arch = dataclasses.replace(SMALL["dcgan"], norm="layer")
     net = compiled(models.generator(arch, 3, SHAPE))
     variables = net.init(KEY)
     assert variables.stats == {}
-    z = jax.random.normal(KEY, (1, 3))
-    one, three = net.apply(variables, jnp.concatenate([100 * z, 300 * z]))[0]
-    np.testing.assert_allclose(one, three, atol=1e-5)
+    kernel = variables.params["Dense_0"]["kernel"]  # [3, places * channels], no bias
+
+    def sample(kernel):
+        params = variables.params | {"Dense_0": {"kernel": kernel}}
+        return net.apply(variables._replace(params=params), 100 * jnp.eye(3))[0]
+
+    samples = sample(kernel)
+    np.testing.assert_allclose(sample(3 * kernel), samples, atol=1e-5)
+    of_a_place = sample(kernel.at[:, : arch.width].multiply(3))
+    assert jnp.abs(of_a_place - samples).max() > 1e-3
 
 
 def matrices(params):
@@ -405,16 +413,18 @@ def test_g_is_never_spectrally_normalised():
 
 @EACH
 def test_bfloat16_is_for_computing_alone(arch):
-    arch = dataclasses.replace(arch, norm="batch", spectral=True)
+    """Of all products, and of none that makes a logit."""
     x, label = jnp.ones((8, *SHAPE)), jnp.arange(8) % 2
-    for precision in models.PRECISIONS:
-        arch = dataclasses.replace(arch, precision=precision)
+    product = re.compile(r":(\w+)\[[\d,]*\] = (?:dot_general|conv_general_dilated)")
+    for precision, short in {"float32": "f32", "bfloat16": "bf16"}.items():
+        arch = dataclasses.replace(arch, norm="batch", precision=precision)
         net = models.discriminator(arch, SHAPE, classes=2)
         variables = jax.eval_shape(net.init, KEY)
         program, results = jax.make_jaxpr(
             lambda *args, net=net: net.apply(*args, train=True), return_shape=True
         )(variables, x, label)
-        assert ("bf16" in str(program)) == (precision == "bfloat16")
+        *products, logit = product.findall(str(program))
+        assert set(products) == {short} and logit == "f32"
         kept = jax.tree.leaves((variables, results))
         assert {leaf.dtype.name for leaf in kept} == {"float32"}
 
