@@ -2,14 +2,11 @@
 
 import dataclasses
 import json
-import math
 from pathlib import Path
 from typing import Literal
 
-from subsel.gan.losses import LOSSES
-from subsel.gan.models import OUTPUTS, SLOPE
-from subsel.gan.optimizers import OPTIMIZERS, SCHEDULES
-from subsel.lab.errors import UsageError, near
+from subsel.gan.checks import check
+from subsel.lab.errors import UsageError
 from subsel.lab.files import atomic
 
 _FILE = "config.json"
@@ -20,17 +17,85 @@ class Config:
     """A training run. The defaults are the article's program, where it has a number."""
 
     dataset: str = "digits"
-    """digits, ring, grid, or an image set of tensorflow-datasets: mnist, cifar10, …"""
+    """digits, ring, grid, stacked_mnist, signals, or an image set of
+    tensorflow-datasets: mnist, cifar10, …"""
     data_dir: str | None = None
     """Where tensorflow-datasets keeps its sets; its own default if left out."""
+
+    model: str = "mlp"
+    """mlp (the article's program), dcgan (its text: convolutions) or resnet."""
+    hidden: tuple[int, ...] = (128, 128)
+    """Widths of the dense layers of an MLP."""
+    d_hidden: tuple[int, ...] | None = None
+    """Of the discriminator, where they differ."""
+    g_hidden: tuple[int, ...] | None = None
+    """Of the generator, where they differ."""
+    width: int = 64
+    """Channels of a convolutional network at its highest resolution."""
+    d_width: int | None = None
+    """Of the discriminator, where they differ."""
+    g_width: int | None = None
+    """Of the generator, where they differ."""
+    norm: str = "auto"
+    """Normalisation: none, batch, layer, or auto, the model's own: none for an MLP,
+    batch for dcgan (none in D under a gradient penalty) and for G of resnet."""
+    d_norm: str | None = None
+    """Of the discriminator, where it differs."""
+    g_norm: str | None = None
+    """Of the generator, where it differs."""
+    spectral: bool = False
+    """Spectral normalisation of D."""
+    slope: float | None = None
+    """Of the leaky ReLU; 0 is ReLU. The model's own if left out: 0.2 for an MLP and for
+    D of dcgan, 0 elsewhere."""
+    relu_at_zero: str = "auto"
+    """Derivative of the (leaky) ReLU at 0: left, mid, right, or auto, which is JAX's: 0
+    for ReLU, 1 for leaky ReLU."""
+    output: str = "auto"
+    """Last activation of G: tanh, identity, or auto (identity for points only)."""
+    latent: int = 100
+    """Dimension of the normal noise that G maps to samples."""
+    conditional: bool = False
+    """Tell both networks the class; D by projection."""
+    precision: str = "float32"
+    """Of the networks' arithmetic: float32 or bfloat16; parameters are float32."""
+
+    loss: str = "non_saturating"
+    """minimax (the article's, saturating), non_saturating, hinge, least_squares,
+    wasserstein or relativistic (average)."""
+    penalties: tuple[str, ...] = ()
+    """Added to D's loss: wgan_gp, dragan, r1, r2."""
+    penalty_weight: float = 10.0
+    """Factor of the penalties."""
+    penalty_every: int = 1
+    """D's updates between penalties, each then that many times as heavy."""
+    clip_weights: float | None = None
+    """Keep every weight of D in [-c, c]."""
+    augment: tuple[str, ...] = ()
+    """Differentiable augmentation of all that D sees: color, translation, cutout."""
+    pack: int = 1
+    """Samples that D judges together."""
+
+    game: str = "alternating"
+    """alternating, or both players at once: simultaneous, extragradient,
+    past_extragradient."""
+    d_steps: int = 1
+    """Updates of D for one of G, where the players alternate."""
+    microbatches: int = 1
+    """Parts of the batch that gradients are accumulated over."""
+    lookahead_every: int = 0
+    """Steps between lookahead's returns to slow parameters of both players; 0: none."""
+    lookahead_share: float = 0.5
+    """How far they go from the slow parameters to the fast ones."""
+    ema: float = 0.0
+    """Decay a step of the average of G that samples and metrics use; 0: no average."""
+
     optimizer: str = "subsel"
     """Of both: subsel, sgd, momentum, adam(w), rmsprop, adabelief, radam, lion, …"""
     d_optimizer: str | None = None
     """Of the discriminator, where it differs."""
     g_optimizer: str | None = None
     """Of the generator, where it differs."""
-    loss: str = "non_saturating"
-    """minimax (the article's, saturating) or non_saturating."""
     learning_rate: float = 5e-4
     """Step size of both players."""
     d_learning_rate: float | None = None
@@ -43,24 +108,22 @@ class Config:
     """Decay of the mean of squared gradients a step."""
     schedule: str = "constant"
     """Of the learning rate over all steps: constant, linear or cosine (both to 0)."""
-    latent: int = 100
-    """Dimension of the normal noise that G maps to samples."""
-    hidden: tuple[int, ...] = (128, 128)
-    """Widths of the dense layers of G and of D."""
-    output: str = "auto"
-    """Last activation of G: tanh, identity, or auto (tanh for images only)."""
-    relu_at_zero: float = 1.0
-    """Derivative of the leaky ReLU of G and D at 0, from 0.2 to 1; Flax's is 1."""
+
     steps: int = 10_000
-    """Updates of each player."""
+    """Updates of G."""
     batch_size: int = 128
     """Real samples a step, and as many generated ones, over all devices."""
     seed: int = 0
     """Of parameters, data order and noise."""
     log_every: int = 1000
     """Steps between reports; each writes metrics and a checkpoint. Divides steps."""
+    eval_every: int | None = None
+    """Steps between evaluations, a multiple of log_every. If left out: every report of
+    a mixture; of images at the end alone. 0: none."""
+    eval_samples: int = 10_000
+    """Generated samples a metric sees; of images, no more than the test split has."""
     samples: int = 128
-    """Samples drawn and pictured at the end."""
+    """Samples drawn and pictured."""
     on_nonfinite: Literal["stop", "continue"] = "stop"
     """What to do when a loss or a parameter becomes NaN or infinite."""
     tensorboard: bool = False
@@ -74,58 +137,6 @@ class Config:
         """The value of ``field`` for one player."""
         own = getattr(self, f"{player}_{field}")
         return getattr(self, field) if own is None else own
-
-
-def check(config: Config) -> Config:
-    """The configuration, ``log_every`` cut to ``steps`` and ``data_dir`` absolute.
-
-    Raises:
-        UsageError: naming the first field that cannot be, what it may be, and the name
-            that was probably meant.
-    """
-    for field in ("latent", "steps", "batch_size", "log_every", "samples"):
-        _require(
-            config, field, getattr(config, field) >= 1, "a whole number, 1 or more"
-        )
-    _require(config, "seed", 0 <= config.seed < 2**32, "0 or more, below 2**32")
-    widths = all(width >= 1 for width in config.hidden)
-    _require(config, "hidden", widths, "widths of 1 or more")
-    tied = config.relu_at_zero
-    _require(config, "relu_at_zero", SLOPE <= tied <= 1, f"a number from {SLOPE} to 1")
-    for field in ("learning_rate", "d_learning_rate", "g_learning_rate"):
-        rate = getattr(config, field)
-        fine = rate is None or (math.isfinite(rate) and rate > 0)
-        _require(config, field, fine, "a positive number")
-    for field in ("b1", "b2"):
-        beta = getattr(config, field)
-        _require(config, field, 0 <= beta < 1, "a number from 0 to below 1")
-    for player in "dg":
-        one_of("optimizer", config.of(player, "optimizer"), OPTIMIZERS)
-    one_of("loss", config.loss, LOSSES)
-    one_of("schedule", config.schedule, SCHEDULES)
-    one_of("output", config.output, ("auto", *OUTPUTS))
-    one_of("on_nonfinite", config.on_nonfinite, ("stop", "continue"))
-    config = dataclasses.replace(config, log_every=min(config.log_every, config.steps))
-    if config.data_dir:  # a run may be resumed from another folder
-        path = str(Path(config.data_dir).expanduser().absolute())
-        config = dataclasses.replace(config, data_dir=path)
-    if config.steps % config.log_every:
-        fewer = config.steps // config.log_every * config.log_every
-        divisor = math.gcd(config.steps, config.log_every)
-        raise UsageError(
-            f"steps {config.steps} is not a multiple of log_every {config.log_every}: "
-            f"try --steps {fewer}, or --log-every {divisor}"
-        )
-    return config
-
-
-def one_of(field: str, name: str, names) -> None:
-    """Raises UsageError, with names that are near, unless ``name`` is in ``names``."""
-    if name not in names:
-        raise UsageError(
-            f"unknown {field} {name!r}: expected one of {', '.join(names)}"
-            f"{near(name, names)}"
-        )
 
 
 def save(config: Config, run_dir: Path) -> None:
@@ -143,7 +154,8 @@ def load(run_dir: str | Path) -> Config:
     path = Path(run_dir) / _FILE
     try:
         saved = json.loads(path.read_text())
-        return check(Config(**saved | {"hidden": tuple(saved["hidden"])}))
+        listed = {k: tuple(v) for k, v in saved.items() if isinstance(v, list)}
+        return check(Config(**saved | listed))
     except FileNotFoundError:
         raise UsageError(
             f"{run_dir} is not the folder of a run: it holds no {_FILE}"
@@ -178,10 +190,3 @@ def resumed(config: Config) -> Config:
             "in its own folder; leave --run-dir out"
         )
     return dataclasses.replace(config, run_dir=config.resume)
-
-
-def _require(config, field, fine, expected):
-    if not fine:
-        flag = field.replace("_", "-")
-        value = getattr(config, field)
-        raise UsageError(f"--{flag} {value}: expected {expected}")

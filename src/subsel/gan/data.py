@@ -99,10 +99,7 @@ def batch(
     """
     index_key, noise_key = jax.random.split(key)
     index = jax.random.randint(index_key, (size, stack), 0, rows.shape[0])[slots]
-    drawn = jnp.take(rows, index, axis=0, mode="clip")  # no index is out of bounds
-    if rows.dtype == jnp.uint8:
-        # Exact at both ends, where XLA's reciprocal puts 255 / 127.5 - 1 above 1.
-        drawn = (2 * drawn.astype(jnp.float32) - 255) / 255
+    drawn = scaled(jnp.take(rows, index, axis=0, mode="clip"))  # none is out of bounds
     drawn = jnp.moveaxis(drawn, 1, -2)  # [b, ..., stack, C]
     drawn = drawn.reshape(*drawn.shape[:-2], -1)
     if noise > 0:
@@ -110,6 +107,14 @@ def batch(
         drawn = drawn + noise * jax.random.normal(noise_key, shape)[slots]
     digits = jnp.take(labels, index, axis=0, mode="clip")
     return drawn, jnp.sum(digits * 10 ** jnp.arange(stack)[None, ::-1], axis=1)
+
+
+def scaled(rows) -> jax.Array:
+    """Rows as networks see them: uint8 from 0..255 to [-1, 1], float as it is."""
+    if rows.dtype != jnp.uint8:
+        return jnp.asarray(rows)
+    # Exact at both ends, where XLA's reciprocal puts 255 / 127.5 - 1 above 1.
+    return (2 * jnp.asarray(rows, jnp.float32) - 255) / 255
 
 
 def _digits(split, data_dir) -> Dataset:

@@ -1,15 +1,25 @@
-"""What a configuration means: the data, the networks, the optimizers, the state."""
+"""What a configuration means: the data, the networks, the optimizers, the rules."""
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import optax
 
-from subsel.gan import data, models, step
+from subsel.gan import augment, data, models, penalties, step
 from subsel.gan.config import Config
-from subsel.gan.optimizers import OPTIMIZERS, SCHEDULES
-from subsel.gan.step import Pair, State
+from subsel.gan.losses import LOSSES
+from subsel.gan.objective import Pair
+from subsel.gan.optimizers import GAMES, OPTIMIZERS, SCHEDULES
+from subsel.lab.errors import UsageError
+
+# A model's own normalisation and slope of the leaky ReLU, where a run names none.
+_OWN = {
+    "mlp": Pair(d=("none", 0.2), g=("none", 0.2)),
+    "dcgan": Pair(d=("batch", 0.2), g=("batch", 0.0)),  # Radford 2016
+    "resnet": Pair(d=("none", 0.0), g=("batch", 0.0)),  # Miyato 2018
+}
 
 
 class Game(NamedTuple):
@@ -18,28 +28,116 @@ class Game(NamedTuple):
     dataset: data.Dataset
     nets: Pair
     tx: Pair
+    rules: step.Rules
 
 
 def build(cfg: Config) -> Game:
-    """The data set, networks and optimizers of a checked configuration."""
+    """The data set, networks, optimizers and rules of a checked configuration.
+
+    Raises:
+        UsageError: the data cannot be had, or do not go with the networks.
+    """
     dataset = data.load(cfg.dataset, cfg.data_dir)
-    shape = dataset.rows.shape[1:]
+    shape, classes = dataset.shape, dataset.classes if cfg.conditional else 0
+    points = len(shape) == 1
+    if cfg.augment and len(shape) < 3:
+        raise UsageError(
+            f"--augment {' '.join(cfg.augment)} is for images, and {cfg.dataset} has "
+            "none: leave it out"
+        )
+    if points and cfg.model != "mlp":
+        raise UsageError(
+            f"--model {cfg.model} is for images and signals, and {cfg.dataset} has "
+            "points of the plane: use --model mlp"
+        )
     output = cfg.output
     if output == "auto":
-        output = "tanh" if len(shape) > 1 else "identity"
-    nets = Pair(
-        d=models.discriminator(shape, cfg.hidden, cfg.relu_at_zero),
-        g=models.generator(cfg.latent, shape, cfg.hidden, output, cfg.relu_at_zero),
+        output = "identity" if points else "tanh"
+    shown = (*shape[:-1], cfg.pack * shape[-1])
+    axis = step.ALL.axis
+    try:
+        nets = Pair(
+            d=models.discriminator(architecture(cfg, "d"), shown, classes, axis),
+            g=models.generator(
+                architecture(cfg, "g"), cfg.latent, shape, classes, output, axis
+            ),
+        )
+    except ValueError as error:
+        raise UsageError(f"--model {cfg.model}, {cfg.dataset}: {error}") from None
+    tx = Pair(*[_optimizer(cfg, player) for player in Pair._fields])
+    if cfg.clip_weights:
+        tx = tx._replace(d=optax.chain(tx.d, penalties.clip_weights(cfg.clip_weights)))
+    return Game(dataset, nets, tx, _rules(cfg, dataset))
+
+
+def architecture(cfg: Config, player: str) -> models.Architecture:
+    """The network of one player, in full."""
+    norm, slope = getattr(_OWN[cfg.model], player)
+    if player == "d" and cfg.penalties:  # of one sample: see checks
+        norm = "none"
+    chosen = cfg.of(player, "norm")
+    return models.Architecture(
+        model=cfg.model,
+        hidden=cfg.of(player, "hidden"),
+        width=cfg.of(player, "width"),
+        norm=norm if chosen == "auto" else chosen,
+        spectral=cfg.spectral and player == "d",
+        slope=slope if cfg.slope is None else cfg.slope,
+        at_zero=cfg.relu_at_zero,
+        precision=cfg.precision,
     )
-    return Game(dataset, nets, Pair(_optimizer(cfg, "d"), _optimizer(cfg, "g")))
+
+
+def _rules(cfg: Config, dataset: data.Dataset) -> step.Rules:
+    trial = optax.partition(
+        {player: _optimizer(cfg, player) for player in Pair._fields}, Pair("d", "g")
+    )
+    return step.Rules(
+        loss=LOSSES[cfg.loss],
+        batch_size=cfg.batch_size,
+        latent=cfg.latent,
+        noise=dataset.noise,
+        stack=dataset.stack,
+        conditional=cfg.conditional,
+        penalty=_penalty(cfg) if cfg.penalties else None,
+        penalty_every=cfg.penalty_every,
+        augment=augment.augment(cfg.augment),
+        pack=cfg.pack,
+        microbatches=cfg.microbatches,
+        d_steps=cfg.d_steps,
+        selection=GAMES[cfg.game](trial),
+        lookahead_every=cfg.lookahead_every,
+        lookahead_share=cfg.lookahead_share,
+        ema=cfg.ema,
+    )
+
+
+def _penalty(cfg: Config) -> Callable:
+    terms = [penalties.PENALTIES[name] for name in cfg.penalties]
+
+    def penalty(d, real, fake, keys):
+        return cfg.penalty_weight * sum(term(d, real, fake, keys) for term in terms)
+
+    return penalty
 
 
 def _optimizer(cfg: Config, player) -> optax.GradientTransformation:
-    rate = SCHEDULES[cfg.schedule](cfg.of(player, "learning_rate"), cfg.steps)
+    rate = SCHEDULES[cfg.schedule](
+        cfg.of(player, "learning_rate"), cfg.steps * (cfg.d_steps if player == "d" else 1)
+    )
     return OPTIMIZERS[cfg.of(player, "optimizer")](rate, cfg.b1, cfg.b2)
 
 
-def fresh(cfg: Config, game: Game) -> State:
+def fresh(cfg: Config, game: Game) -> step.State:
     """The state before the first step, on all local devices."""
-    start = functools.partial(step.init, game.nets, game.tx)
+    start = functools.partial(step.init, game.nets, game.tx, game.rules)
     return jax.jit(start, out_shardings=step.sharding())(jax.random.key(cfg.seed))
+
+
+def sampler(game: Game) -> Callable:
+    """``(generator, z [N, L], label [N]) -> samples``, compiled once for each N.
+
+    ``generator`` is what :func:`step.generator` finds in a state. A generator that is
+    not told the class ignores the label.
+    """
+    return jax.jit(lambda generator, z, label: game.nets.g.apply(generator, z, label)[0])

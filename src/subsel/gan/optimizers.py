@@ -1,4 +1,4 @@
-"""Optimizers by name: a table of factories, so that an ablation is a list of names.
+"""Optimizers by name: tables of factories, so that an ablation is a list of names.
 
 Each factory takes ``(learning_rate, b1, b2)``; what an optimizer has no use for is
 ignored, and everything else is at Optax's own default.
@@ -26,4 +26,15 @@ SCHEDULES = {
     "constant": lambda lr, steps: lr,
     "linear": lambda lr, steps: optax.linear_schedule(lr, 0.0, steps),
     "cosine": lambda lr, steps: optax.cosine_decay_schedule(lr, steps),
+}
+
+# What is made of the gradients of both players before each player's optimizer, given
+# the optimizer of the pair for a trial step; None where the players alternate.
+GAMES = {
+    "alternating": lambda trial: None,
+    "simultaneous": lambda trial: optax.identity(),
+    "extragradient": lambda trial: subsel.select_subgradient(subsel.lookahead(trial)),
+    "past_extragradient": lambda trial: subsel.select_subgradient(
+        subsel.history(2), subsel.optimistic()
+    ),
 }

@@ -13,18 +13,25 @@ from subsel.lab.files import atomic
 _FILE = "metrics.jsonl"
 
 
-def append(run_dir: Path, first_step: int, metrics: dict[str, np.ndarray]) -> None:
+def append(
+    run_dir: Path,
+    first_step: int,
+    metrics: dict[str, np.ndarray],
+    last: dict[str, float | str],
+) -> None:
     """Appends a report: arrays ``[steps]``, the first of them for ``first_step``.
 
-    On the disk when it returns, so that a checkpoint made afterwards never knows of
-    more steps than the file. JSON has no NaN: what is not finite is written as null.
+    ``last`` is what is known of the last step only. On the disk when it returns, so
+    that a checkpoint made afterwards never knows of more steps than the file. JSON has
+    no NaN: what is not finite is written as null.
     """
     columns = {name: np.asarray(values).tolist() for name, values in metrics.items()}
-    lines = []
-    for index, values in enumerate(zip(*columns.values(), strict=True)):
-        finite = [v if math.isfinite(v) else None for v in values]
-        row = {"step": first_step + index} | dict(zip(columns, finite, strict=True))
-        lines.append(json.dumps(row) + "\n")
+    rows = [
+        {"step": first_step + index} | dict(zip(columns, values, strict=True))
+        for index, values in enumerate(zip(*columns.values(), strict=True))
+    ]
+    rows[-1] |= last
+    lines = [json.dumps({k: _finite(v) for k, v in row.items()}) + "\n" for row in rows]
     with open(run_dir / _FILE, "a") as file:
         file.writelines(lines)
         file.flush()
@@ -54,3 +61,7 @@ def truncate(run_dir: Path, step: int) -> None:
         )
     with atomic(run_dir / _FILE) as path:
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _finite(value):
+    return value if isinstance(value, str) or math.isfinite(value) else None

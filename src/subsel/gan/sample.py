@@ -3,16 +3,39 @@
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from subsel.gan import checkpoint, config, game, models, pictures
+from subsel.gan import checkpoint, config, game, models, pictures, step
 from subsel.lab.errors import UsageError
 
 
-def picture(path: Path, playing: game.Game, params, z, columns: int = 16) -> None:
-    """Draws ``G(z)``, ``z`` being ``[N, latent]``, as a grid or a scatter plot."""
-    drawn = np.asarray(jax.jit(playing.nets.g.apply)(params, z))
+def picture(
+    path: Path, playing: game.Game, generator, z, columns: int = 16, rows: int = 1
+) -> None:
+    """Draws ``G(z)``, ``z`` being ``[N, latent]``, as a grid or a scatter plot.
+
+    A generator that is told the class is told the same one along each of ``rows``, from
+    0 on and around.
+    """
+    label = jnp.arange(len(z)) * rows // len(z) % playing.dataset.classes
+    drawn = np.asarray(game.sampler(playing)(generator, z, label))
     pictures.samples(path, drawn, playing.dataset.rows, columns)
+
+
+def sheet(path: Path, playing: game.Game, cfg: config.Config, state) -> None:
+    """The picture of a run: of the same latent points at every step of it.
+
+    One row for each class where G is told it, as many as there are samples for.
+    """
+    rows, columns, count = 1, 16, cfg.samples
+    if cfg.conditional:
+        rows = min(playing.dataset.classes, cfg.samples)
+        columns = cfg.samples // rows
+        count = rows * columns
+    key = jax.random.fold_in(state.key, step.SAMPLES)
+    z = jax.random.normal(key, (count, cfg.latent))
+    picture(path, playing, step.generator(state), z, columns, rows)
 
 
 def draw(
@@ -45,7 +68,7 @@ def draw(
     kind = "interpolation" if interpolate else "samples"
     out = out or run_dir / f"{kind}-{int(state.step)}-{seed}.png"
     try:
-        picture(out, playing, state.params.g, z, columns)
+        picture(out, playing, step.generator(state), z, columns, rows)
     except OSError as error:
         raise UsageError(f"{out} cannot be written: {error.strerror}") from None
     return out

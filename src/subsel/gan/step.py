@@ -9,19 +9,14 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from subsel.gan import data
+from subsel.gan import data, moves
 from subsel.gan.losses import Loss
+from subsel.gan.models import Variables
+from subsel.gan.objective import Batch, Devices, Pair, gradients, objectives
 
-_DEVICES = "devices"
 # Addresses of what is not drawn in a step; steps are 0, 1, 2, …
-INIT, SAMPLES = 2**32 - 1, 2**32 - 2
-
-
-class Pair(NamedTuple):
-    """One thing for each player, the discriminator's first."""
-
-    d: Any
-    g: Any
+INIT, SAMPLES, EVALUATION = 2**32 - 1, 2**32 - 2, 2**32 - 3
+ALL = Devices("devices")  # of make_run
 
 
 class State(NamedTuple):
@@ -29,133 +24,155 @@ class State(NamedTuple):
 
     step: jax.Array  # int32, steps done
     params: Pair
+    stats: Pair  # running statistics of norms; {} where a network has none
     opt: Pair
+    selection: Any  # of the selection on both players' gradients; () without one
+    slow: Any  # the pair of parameters that lookahead returns to; () without it
+    ema: Variables | tuple  # averages of G's; () without them
     key: jax.Array  # never advances: what step t draws is addressed by fold_in(key, t)
 
 
-def init(nets: Pair, tx: Pair, key: jax.Array) -> State:
+class Rules(NamedTuple):
+    """What is played: all of a step but the networks and their optimizers."""
+
+    loss: Loss
+    batch_size: int  # samples in the whole batch, over all devices
+    latent: int  # dimension of the noise
+    noise: float = 0.0  # standard deviation added to the rows drawn
+    stack: int = 1  # rows that make one sample
+    conditional: bool = False  # whether the networks are told the class
+    penalty: Callable | None = None  # (d, real, fake, keys) -> added to D's loss
+    penalty_every: int = 1  # updates of D
+    augment: Callable = lambda x, keys: x  # of all that D is shown
+    pack: int = 1  # samples that D is shown at once
+    microbatches: int = 1  # parts of the batch, one in memory at a time
+    d_steps: int = 1  # updates of D a step, where the players alternate
+    selection: optax.GradientTransformation | None = None  # of the pair; None: alternate
+    lookahead_every: int = 0  # steps between returns to the slow parameters; 0: none
+    lookahead_share: float = 0.5  # of the way to the fast ones
+    ema: float = 0.0  # decay a step of the average of G; 0: none
+
+
+def init(nets: Pair, tx: Pair, rules: Rules, key: jax.Array) -> State:
     """A fresh state; the networks' initial parameters are addressed by ``key`` too."""
     keys = jax.random.split(jax.random.fold_in(key, INIT))
-    params = Pair(nets.d.init(keys[0]), nets.g.init(keys[1]))
-    opt = Pair(tx.d.init(params.d), tx.g.init(params.g))
-    return State(jnp.zeros((), jnp.int32), params, opt, key)
+    d, g = nets.d.init(keys[0]), nets.g.init(keys[1])
+    params = Pair(d.params, g.params)
+    return State(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        stats=Pair(d.stats, g.stats),
+        opt=Pair(tx.d.init(params.d), tx.g.init(params.g)),
+        selection=() if rules.selection is None else rules.selection.init(params),
+        slow=params if rules.lookahead_every else (),
+        ema=g if rules.ema else (),
+        key=key,
+    )
+
+
+def generator(state: State) -> Variables:
+    """What samples are drawn with: the averages where there are any."""
+    return state.ema or Variables(state.params.g, state.stats.g)
 
 
 def make_step(
-    nets: Pair,
-    tx: Pair,
-    loss: Loss,
-    batch_size: int,
-    latent: int,
-    noise: float = 0.0,
-    mean: Callable = lambda tree: tree,
+    nets: Pair, tx: Pair, rules: Rules, devices: Devices = Devices()
 ) -> Callable:
-    """A step of training: ``(state, images, slots) -> (state, metrics)``.
-
-    D is updated first; G's update sees the new D, on the batch of samples that D was
-    just shown, so that G runs forward once.
+    """A step of training: ``(state, pool, slots) -> (state, metrics)``.
 
     Args:
         nets: the networks, ``Pair`` of ``models.Net``.
         tx: the optimizers, ``Pair`` of Optax transformations. Their ``update`` is
             offered ``grad_fn``, the player's gradient at other parameters on the same
             batch.
-        loss: the losses of the two players.
-        batch_size: samples in the whole batch, over all devices.
-        latent: dimension of the noise.
-        noise: standard deviation added to the rows drawn.
-        mean: what averages gradients and metrics over devices.
+        rules: what is played.
+        devices: over which gradients and metrics are averaged.
 
     Returns:
-        The step. ``images`` are the rows to draw from ``[N, ...]``; ``slots`` ``[b]``
-        are the places of the batch that this device computes. What goes into a place
-        depends on the key, the step and the place alone, so the training is the same
-        on one device and on many.
+        The step. ``pool`` is rows ``[N, ...]`` and labels ``[N]`` to draw from;
+        ``slots`` ``[b]`` are the places of the batch that this device computes. What
+        goes into a place depends on the key, the step and the place alone, so the
+        training is the same on one device and on many.
     """
+    objective = objectives(
+        nets,
+        rules.loss,
+        rules.penalty,
+        rules.penalty_every,
+        rules.augment,
+        rules.pack,
+        devices,
+    )
+    gradient = gradients(objective, rules.microbatches, devices)
+    if rules.selection is None:
+        move = moves.alternating(gradient, tx, rules.d_steps)
+    else:
+        move = moves.joint(gradient, tx, rules.selection)
 
-    def step(state: State, images, slots):
+    def step(state: State, pool, slots):
         key = jax.random.fold_in(state.key, state.step)
-        image_key, noise_key = jax.random.split(key)
-        real = data.batch(images, noise, image_key, batch_size, slots)
-        z = jax.random.normal(noise_key, (batch_size, latent))[slots]
 
-        def d_loss(params):
-            fake = jax.lax.stop_gradient(nets.g.apply(state.params.g, z))
-            logits = nets.d.apply(params, jnp.concatenate([real, fake]))
-            return loss.d(*jnp.split(logits, 2)), logits
+        def draw(i):
+            return _batch(rules, pool, jax.random.fold_in(key, i), slots)
 
-        def g_loss(params):
-            fake = nets.g.apply(params, z)
-            return loss.g(nets.d.apply(d, real), nets.d.apply(d, fake))
-
-        def d_grad(params):
-            return mean(jax.grad(d_loss, has_aux=True)(params)[0])
-
-        def g_grad(params):
-            return mean(jax.grad(g_loss)(params))
-
-        (d_value, logits), d_grads = jax.value_and_grad(d_loss, has_aux=True)(
-            state.params.d
-        )
-        d, d_opt = _update(tx.d, mean(d_grads), state.opt.d, state.params.d, d_grad)
-        g_value, g_grads = jax.value_and_grad(g_loss)(state.params.g)
-        g, g_opt = _update(tx.g, mean(g_grads), state.opt.g, state.params.g, g_grad)
-
-        real_score, fake_score = jnp.split(jax.nn.sigmoid(logits), 2)
-        metrics = {
-            "d_loss": d_value,
-            "g_loss": g_value,
-            "d_real": jnp.mean(real_score),
-            "d_fake": jnp.mean(fake_score),
-            **_reports("d", d_opt),
-            **_reports("g", g_opt),
-        }
-        state = State(state.step + 1, Pair(d, g), Pair(d_opt, g_opt), state.key)
-        return state, mean(metrics)
+        state, metrics = move(state, draw)
+        state = state._replace(step=state.step + 1)
+        return _averaged(rules, state), metrics
 
     return step
 
 
-def _update(tx, grads, opt, params, grad_fn):
-    tx = optax.with_extra_args_support(tx)
-    updates, opt = tx.update(grads, opt, params, grad_fn=grad_fn)
-    return optax.apply_updates(params, updates), opt
+def _batch(rules, pool, key, slots):
+    data_key, noise_key, other_key = jax.random.split(key, 3)
+    size = rules.batch_size
+    real, label = data.batch(
+        *pool, data_key, size, slots=slots, noise=rules.noise, stack=rules.stack
+    )
+    z = jax.random.normal(noise_key, (size, rules.latent))[slots]
+    keys = jax.random.split(other_key, size)[slots]
+    return Batch(real, label if rules.conditional else None, z, keys)
 
 
-def _reports(player, opt):
-    """What a subgradient selection among the player's transformations has to say."""
-    reports = {name: optax.tree.get(opt, name) for name in ("cosine", "fired")}
-    return {
-        f"{player}_{name}": jnp.asarray(report, jnp.float32)
-        for name, report in reports.items()
-        if report is not None
-    }
-
-
-def devices_mean(tree):
-    """Mean over the devices of :func:`make_run`; for ``make_step``'s ``mean``."""
-    return jax.lax.pmean(tree, _DEVICES)
+def _averaged(rules, state):
+    """Lookahead over both players (Chavdarova 2021), and the mean of G over steps."""
+    if rules.lookahead_every:
+        ahead = optax.incremental_update(
+            state.params, state.slow, rules.lookahead_share
+        )
+        due = state.step % rules.lookahead_every == 0
+        state = state._replace(
+            params=optax.tree.where(due, ahead, state.params),
+            slow=optax.tree.where(due, ahead, state.slow),
+        )
+    if rules.ema:
+        # A short memory at first: else the initial parameters stay in it for long.
+        decay = jnp.minimum(rules.ema, (1 + state.step) / (10 + state.step))
+        now = Variables(state.params.g, state.stats.g)
+        state = state._replace(
+            ema=optax.incremental_update(now, state.ema, 1 - decay)
+        )
+    return state
 
 
 def make_run(step: Callable, length: int) -> Callable:
-    """``length`` steps as one XLA program: ``(state, images, slots)`` to the same.
+    """``length`` steps as one XLA program: ``(state, pool, slots)`` to the same.
 
-    ``slots`` is ``[devices, b]``; the state and the images are the same on every
+    ``slots`` is ``[devices, b]``; the state and the pool are the same on every
     device, go in and come out without a device axis, and the state is donated. Metrics
     come out as ``[length]`` arrays, with ``finite``: a ``Pair`` of trees of booleans,
     whether every entry of each parameter is finite after the last step.
     """
 
-    def run(state, images, slots):
+    def run(state, pool, slots):
         state, metrics = jax.lax.scan(
-            lambda state, _: step(state, images, slots), state, length=length
+            lambda state, _: step(state, pool, slots), state, length=length
         )
         finite = jax.tree.map(lambda x: jnp.isfinite(x).all(), state.params)
         return state, metrics, finite
 
     return jax.pmap(
         run,
-        axis_name=_DEVICES,
+        axis_name=ALL.axis,
         in_axes=(None, None, 0),
         out_axes=None,
         donate_argnums=0,
@@ -167,10 +184,15 @@ def sharding() -> NamedSharding:
 
     A state placed in any other way would make the first two calls compile twice.
     """
-    mesh = Mesh(np.array(jax.local_devices()), (_DEVICES,))
+    mesh = Mesh(np.array(jax.local_devices()), (ALL.axis,))
     return NamedSharding(mesh, PartitionSpec())
 
 
-def slots(batch_size: int) -> jax.Array:
-    """The places of the batch, ``[devices, batch_size / devices]``."""
-    return jnp.arange(batch_size).reshape(jax.local_device_count(), -1)
+def slots(batch_size: int, microbatches: int = 1) -> jax.Array:
+    """The places of the batch, ``[devices, batch_size / devices]``.
+
+    A microbatch holds the same places on one device as on many.
+    """
+    places = jnp.arange(batch_size)
+    places = places.reshape(microbatches, jax.local_device_count(), -1)
+    return places.swapaxes(0, 1).reshape(jax.local_device_count(), -1)

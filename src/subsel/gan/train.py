@@ -12,10 +12,10 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from subsel.gan import checkpoint, config, game, pictures, record, sample, step
+from subsel.gan import checkpoint, config, game, record, sample, step, summary
 from subsel.gan.config import Config
+from subsel.gan.evaluate import Evaluation, evaluation
 from subsel.gan.game import Game
-from subsel.gan.losses import LOSSES
 from subsel.gan.step import State
 from subsel.lab.errors import RunError, UsageError
 
@@ -29,11 +29,12 @@ def train(cfg: Config) -> Path:
         KeyboardInterrupt: Ctrl-C, after a checkpoint.
     """
     cfg = config.resumed(cfg) if cfg.resume else config.check(cfg)
-    devices = jax.local_device_count()
-    if cfg.batch_size % devices:
+    share = jax.local_device_count() * cfg.pack * cfg.microbatches
+    if cfg.batch_size % share:
         raise UsageError(
-            f"--batch-size {cfg.batch_size} is not divisible by the {devices} devices: "
-            f"try {max(cfg.batch_size // devices, 1) * devices}"
+            f"--batch-size {cfg.batch_size} is not divisible by {share}, the number of "
+            "devices times --pack times --microbatches: try "
+            f"{max(cfg.batch_size // share, 1) * share}"
         )
     playing = game.build(cfg)
     if len(playing.dataset.rows) < cfg.batch_size and not playing.dataset.noise:
@@ -41,13 +42,14 @@ def train(cfg: Config) -> Path:
             f"--batch-size {cfg.batch_size} is larger than the data set: "
             f"{cfg.dataset} has {len(playing.dataset.rows)} images"
         )
+    judge = evaluation(cfg, playing)
     run_dir = Path(cfg.run_dir) if cfg.resume else _folder(cfg)
     try:
         state = _start(cfg, playing, run_dir)
         if int(state.step) == cfg.steps:
             print("all steps are done already; drawing the pictures again")
-        state = _loop(cfg, playing, run_dir, state)
-        _finish(cfg, playing, run_dir, state)
+        state = _loop(cfg, playing, judge, run_dir, state)
+        _finish(cfg, playing, judge, run_dir, state)
     except OSError as error:
         raise RunError(
             f"{run_dir} cannot be written: {error}. Nothing that was saved is lost; "
@@ -93,19 +95,14 @@ def _start(cfg: Config, playing: Game, run_dir: Path) -> State:
     return state
 
 
-def _loop(cfg: Config, playing: Game, run_dir: Path, state: State) -> State:
-    body = step.make_step(
-        playing.nets,
-        playing.tx,
-        LOSSES[cfg.loss],
-        cfg.batch_size,
-        cfg.latent,
-        playing.dataset.noise,
-        mean=step.devices_mean,
-    )
+def _loop(
+    cfg: Config, playing: Game, judge: Evaluation, run_dir: Path, state: State
+) -> State:
+    body = step.make_step(playing.nets, playing.tx, playing.rules, step.ALL)
     run = step.make_run(body, cfg.log_every)
-    images = jax.device_put(playing.dataset.rows, step.sharding())
-    slots = step.slots(cfg.batch_size)
+    pool = playing.dataset.rows, playing.dataset.labels
+    pool = jax.device_put(pool, step.sharding())
+    slots = step.slots(cfg.batch_size, cfg.microbatches)
     done = int(state.step)
     with contextlib.ExitStack() as stack:
         saver = checkpoint.open(run_dir)
@@ -115,15 +112,21 @@ def _loop(cfg: Config, playing: Game, run_dir: Path, state: State) -> State:
         bar = tqdm(desc="compiling", total=cfg.steps, initial=done, unit="step")
         stack.enter_context(bar)
         while done < cfg.steps:
-            state, metrics, finite = run(state, images, slots)
+            state, metrics, finite = run(state, pool, slots)
             metrics, finite = jax.device_get((metrics, finite))
-            record.append(run_dir, done + 1, metrics)
             problem = _nonfinite(done + 1, metrics, finite)
-            if problem and cfg.on_nonfinite == "stop":
+            stop = problem and cfg.on_nonfinite == "stop"
+            found = {}
+            if judge.due(done + cfg.log_every) and not stop:
+                bar.set_description("evaluating")
+                found = judge.run(state)
+                _picture(run_dir, done + cfg.log_every, playing, cfg, state)
+            record.append(run_dir, done + 1, metrics, found)
+            if stop:
                 raise RunError(f"{problem}. {_last_checkpoint(run_dir, done)}")
             done += cfg.log_every
             checkpoint.save(saver, state)
-            shown = {name: f"{metrics[name][-1]:.4f}" for name in ("d_loss", "g_loss")}
+            shown = _shown(metrics, found)
             bar.set_description("training", refresh=False)
             bar.set_postfix(shown, refresh=False)
             bar.update(cfg.log_every)
@@ -132,7 +135,7 @@ def _loop(cfg: Config, playing: Game, run_dir: Path, state: State) -> State:
             )
             if problem:
                 bar.write(f"{problem}; going on")
-            board(done, metrics)
+            board(done, metrics, found)
             if interrupted():
                 checkpoint.close(saver)
                 raise KeyboardInterrupt(
@@ -140,6 +143,21 @@ def _loop(cfg: Config, playing: Game, run_dir: Path, state: State) -> State:
                     f"{run_dir}"
                 )
     return state
+
+
+def _shown(metrics, found) -> dict[str, str]:
+    """What the progress line has room for; how many modes or classes G still makes."""
+    names = ("d_loss", "g_loss", "d_grad_norm", "g_grad_norm")
+    shown = {name: f"{metrics[name][-1]:.4f}" for name in names}
+    of_found = ("modes_honest", "modes", "classes", "high_quality", "frechet")
+    return shown | {name: f"{found[name]:.4g}" for name in of_found if name in found}
+
+
+def _picture(run_dir: Path, done: int, playing: Game, cfg: Config, state: State):
+    folder = run_dir / "samples"
+    folder.mkdir(exist_ok=True)
+    width = len(str(cfg.steps))
+    sample.sheet(folder / f"{done:0{width}d}.png", playing, cfg, state)
 
 
 def _nonfinite(first_step: int, metrics, finite) -> str | None:
@@ -201,31 +219,35 @@ def _interrupt_between_reports():
 def _tensorboard(cfg: Config, run_dir: Path, done: int):
     """Yields a function of the last step and the metrics of a report."""
     if not cfg.tensorboard:
-        yield lambda last, metrics: None
+        yield lambda last, metrics, found: None
         return
     from tensorboardX import SummaryWriter  # an option need not cost the others time
 
     # Events after the checkpoint belong to steps that are about to be done again.
     with SummaryWriter(str(run_dir / "tensorboard"), purge_step=done + 1) as writer:
 
-        def write(last, metrics):
+        def write(last, metrics, found):
             for name, values in metrics.items():
                 for step_, value in enumerate(values, start=last - len(values) + 1):
                     writer.add_scalar(name, value, step_)
+            for name, value in found.items():
+                if name != "protocol":
+                    writer.add_scalar(name, value, last)
             writer.flush()
 
         yield write
 
 
-def _finish(cfg: Config, playing: Game, run_dir: Path, state: State) -> None:
-    key = jax.random.fold_in(state.key, step.SAMPLES)
-    z = jax.random.normal(key, (cfg.samples, cfg.latent))
-    sample.picture(run_dir / "samples.png", playing, state.params.g, z)
+def _finish(
+    cfg: Config, playing: Game, judge: Evaluation, run_dir: Path, state: State
+) -> None:
+    sample.sheet(run_dir / "samples.png", playing, cfg, state)
     rows = record.read(run_dir)
-    pictures.losses(run_dir / "losses.png", rows)
+    summary.write(run_dir, cfg, rows, judge.floor)
     print(f"\n{cfg.steps} steps done. In {run_dir}:")
     print(f"  samples.png     {cfg.samples} samples of the generator")
-    print("  losses.png      the losses of both players")
+    print("  curves.png      losses, gradients and metrics over the steps")
+    print("  summary.md      the final and the best value of every metric")
     print("  metrics.jsonl   one line a step")
     print("  config.json, checkpoints/   to resume or to sample from")
     for player in ("d", "g"):
