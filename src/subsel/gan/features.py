@@ -1,0 +1,237 @@
+"""Named feature networks: small classifiers that the project trains itself.
+
+A distance between images means something only together with the network whose features
+it is taken in. Here each has a name that says how it was made, and is made again from
+the data wherever it is not in the cache.
+"""
+
+import contextlib
+import functools
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from tqdm import tqdm
+
+from subsel.gan.metrics.classifier import Classifier
+from subsel.lab.errors import RunError
+from subsel.lab.files import atomic
+
+FLOORS = {"mnist": 0.99, "fashion_mnist": 0.91, "digits": 0.97}  # of test accuracy
+# Nothing of how a network is made but these, the program below and the data.
+RECIPE = {
+    "revision": 1,  # to be raised when the program below changes what it makes
+    "seed": 0,
+    "batch": 128,
+    "epochs": 10,
+    "steps": 2500,  # at least; a small set is gone through more often
+    "peak": 4e-3,  # learning rate
+    "decay": 1e-2,  # of the weights
+    "shift": 1,  # a batch is moved by up to so many places along each side
+    "large": {"channels": 16, "features": 64},
+    "small": {"channels": 32, "features": 32},  # for sides of at most 8
+}
+
+
+class Features(NamedTuple):
+    """A trained classifier, as the function that metrics of images need."""
+
+    name: str  # the data set and a hash of how it was made: "mnist-3f2a91c0"
+    accuracy: float  # on the test split
+    apply: Callable  # [N, H, W, C] in [-1, 1] -> features [N, d], logits [N, classes]
+
+
+class _Run(NamedTuple):
+    params: dict
+    opt: optax.OptState
+    key: jax.Array
+
+
+def network(
+    name: str,
+    train: tuple[np.ndarray, np.ndarray],
+    test: tuple[np.ndarray, np.ndarray],
+) -> Features:
+    """The feature network of a labelled set, from the cache or trained now.
+
+    It is a function of the data, the recipe, the version of JAX and the kind of device,
+    and its name has their hash: another version may draw other random numbers and sums
+    in another order, after which training ends in other weights. A machine with another
+    number of cores may do so too; ``accuracy`` is then the same within noise.
+
+    Args:
+        name: of the data set; with a floor in ``FLOORS`` or without.
+        train: rows ``[N, H, W, C]`` uint8, or signals ``[N, L, C]`` float32; and
+            labels ``[N]`` int32.
+        test: the same, of the test split.
+
+    Raises:
+        RunError: its accuracy on the test split is below the floor of the data set.
+    """
+    made = digest(train, test)
+    named = f"{name.replace('/', '-')}-{made}"
+    classes = 1 + int(max(train[1].max(), test[1].max()))
+    size = "small" if max(train[0].shape[1:-1]) <= 8 else "large"
+    module = Classifier(classes, **RECIPE[size])
+    path = _cache(f"features-{named}.npz")
+    init = functools.partial(_init, module)
+    kept = _read(path, jax.eval_shape(init, train[0][:1]))
+    params = _train(name, module, *train) if kept is None else kept
+    apply = jax.jit(functools.partial(module.apply, params))
+    accuracy = _accuracy(apply, *test)
+    floor = FLOORS.get(name.partition(":")[0], 0.0)
+    if accuracy < floor:
+        raise RunError(
+            f"the feature network {named} is right on {accuracy:.2%} of the test split "
+            f"and must be on {floor:.0%}: check that {name} is whole, has its own "
+            "labels, and is cut into the usual train and test splits"
+        )
+    if kept is None:
+        _write(path, params)
+    return Features(named, accuracy, apply)
+
+
+def digest(
+    train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]
+) -> str:
+    """Eight hexadecimal digits of all that a network is made of."""
+    how = (sorted(RECIPE.items()), jax.__version__, jax.default_backend())
+    made = hashlib.sha256(repr(how).encode())
+    for array in (*train, *test):
+        made.update(repr((array.shape, array.dtype.str)).encode())
+        made.update(np.ascontiguousarray(array))
+    return made.hexdigest()[:8]
+
+
+def compute(
+    apply: Callable,
+    images: np.ndarray | jax.Array | Callable,
+    count: int | None = None,
+    batch: int = 500,
+) -> tuple[jax.Array, jax.Array]:
+    """Features and logits of many images, a batch at a time.
+
+    Args:
+        apply: of a :class:`Features`; compiled once, for all calls with this ``batch``.
+        images: ``[N, …]``, uint8 or float32 in [-1, 1]; or a function that returns
+            those of the i-th batch, ``[batch, …]``.
+        count: how many there are; only for a function, which cannot tell.
+        batch: images at a time; the last batch is filled up, and cut again.
+
+    Returns:
+        ``[N, d]`` and ``[N, classes]``.
+    """
+    if not callable(images):
+        rows, count = images, len(images)
+        pad = [(0, -count % batch)] + [(0, 0)] * (rows.ndim - 1)
+
+        def images(i):
+            part = rows[i * batch : (i + 1) * batch]
+            return part if len(part) == batch else np.pad(part, pad)
+
+    parts = [apply(scaled(images(i))) for i in range(-(-count // batch))]
+    features, logits = zip(*parts, strict=True)
+    return jnp.concatenate(features)[:count], jnp.concatenate(logits)[:count]
+
+
+def scaled(rows) -> jax.Array:
+    """uint8 from 0..255 to [-1, 1], as ``data.batch`` does; float32 as it is."""
+    if rows.dtype != jnp.uint8:
+        return jnp.asarray(rows)
+    return (2 * jnp.asarray(rows, jnp.float32) - 255) / 255
+
+
+def _init(module, row):
+    return module.init(jax.random.key(RECIPE["seed"]), scaled(row))
+
+
+def _train(name, module, rows, labels):
+    steps = len(rows) // _batch(rows)
+    epochs = max(RECIPE["epochs"], -(-RECIPE["steps"] // steps))
+    params = jax.jit(_init, static_argnums=0)(module, rows[:1])
+    key = jax.random.fold_in(jax.random.key(RECIPE["seed"]), 1)
+    run = _Run(params, _optimizer(epochs * steps).init(params), key)
+    rows, labels = jnp.asarray(rows), jnp.asarray(labels)
+    bar = tqdm(range(epochs), desc=f"training a classifier of {name}", unit="epoch")
+    for epoch in bar:
+        run, loss = _epoch(module, epochs * steps, run, epoch, rows, labels)
+        bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
+    return run.params
+
+
+def _batch(rows):
+    return min(RECIPE["batch"], len(rows))
+
+
+def _optimizer(steps):
+    rate = optax.cosine_onecycle_schedule(steps, RECIPE["peak"], pct_start=0.2)
+    return optax.adamw(rate, weight_decay=RECIPE["decay"])
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
+def _epoch(module, total, run, epoch, rows, labels):
+    """All rows once, in batches; what does not fill one is left out until the next."""
+    order_key, shift_key = jax.random.split(jax.random.fold_in(run.key, epoch))
+    steps = len(rows) // _batch(rows)
+    order = jax.random.permutation(order_key, len(rows))[: steps * _batch(rows)]
+    tx = _optimizer(total)
+
+    def loss_fn(params, x, y):
+        _, logits = module.apply(params, x)
+        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, y))
+
+    def step(run, drawn):
+        index, key = drawn
+        x = scaled(_shifted(key, rows[index]))
+        loss, grads = jax.value_and_grad(loss_fn)(run.params, x, labels[index])
+        updates, opt = tx.update(grads, run.opt, run.params)
+        return run._replace(
+            params=optax.apply_updates(run.params, updates), opt=opt
+        ), loss
+
+    drawn = order.reshape(steps, -1), jax.random.split(shift_key, steps)
+    run, losses = jax.lax.scan(step, run, drawn)
+    return run, jnp.mean(losses)
+
+
+def _shifted(key, x):
+    """The whole batch moved by one random shift, which is as good and much cheaper."""
+    reach, sides = RECIPE["shift"], x.ndim - 2
+    x_padded = jnp.pad(x, [(0, 0), *[(reach, reach)] * sides, (0, 0)])
+    at = jax.random.randint(key, (sides,), 0, 2 * reach + 1)
+    return jax.lax.dynamic_slice(x_padded, (0, *at, 0), x.shape)
+
+
+def _accuracy(apply, rows, labels):
+    _, logits = compute(apply, rows)
+    return float(np.mean(np.argmax(np.asarray(logits), axis=1) == labels))
+
+
+def _cache(file):
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(home, "subsel", file)
+
+
+def _read(path, like):
+    """The parameters in the file, or None if there are none that can be used."""
+    leaves, tree = jax.tree.flatten(like)
+    with contextlib.suppress(Exception):  # whatever is wrong with it, train again
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as kept:
+            arrays = [kept[f"arr_{i}"] for i in range(len(leaves))]
+        pairs = list(zip(arrays, leaves, strict=True))
+        if all((a.shape, a.dtype) == (b.shape, b.dtype) for a, b in pairs):
+            return jax.tree.unflatten(tree, [jnp.asarray(a) for a in arrays])
+    return None
+
+
+def _write(path, params):
+    with contextlib.suppress(OSError):  # without a cache the next run trains again
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic(path) as part:
+            np.savez(part, *jax.tree.leaves(params))
