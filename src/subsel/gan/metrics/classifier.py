@@ -27,8 +27,18 @@ class Classifier(nn.Module):
         while max(x.shape[1:-1]) > 7:
             x = nn.relu(nn.Dense(channels)(patches(x)))
             channels = min(2 * channels, 4 * self.channels)
-        features = nn.relu(nn.Dense(self.features)(x.reshape(len(x), -1)))
-        return features, nn.Dense(self.classes)(features)
+        x = x.reshape(len(x), -1)
+        features = nn.relu(nn.Dense(self.features, name="features")(x))
+        return features, nn.Dense(self.classes, name="logits")(features)
+
+
+def rescaled(params: dict, scale) -> dict:
+    """Parameters of the same classifier with its features divided by ``scale`` > 0."""
+    layers = dict(params["params"])
+    kernel, bias = layers["logits"]["kernel"], layers["logits"]["bias"]
+    layers["features"] = {k: v / scale for k, v in layers["features"].items()}
+    layers["logits"] = {"kernel": kernel * scale, "bias": bias}
+    return {"params": layers}
 
 
 def patches(x):
