@@ -29,6 +29,7 @@ import jax
 import jax.numpy as jnp
 
 from subsel import kinks
+from subsel.gan.models import convolution
 from subsel.gan.models.architecture import Architecture
 
 _MOMENTUM, _EPSILON = 0.9, 1e-5
@@ -72,11 +73,12 @@ class Layers:
         ``options``, here and in :meth:`deconv`: ``bias``, and ``kernel_init`` if not
         that of the network.
         """
-        return self._run(self._conv(nn.Conv, x, features, size, stride, **options), x)
+        layer = self._conv(convolution.conv, x, features, size, stride, **options)
+        return self._run(layer, x)
 
     def deconv(self, x, features: int, size: int, stride: int, **options):
         """Transposed: ``[B, *sides, K]`` to ``[B, *sides * stride, features]``."""
-        layer = self._conv(nn.ConvTranspose, x, features, size, stride, **options)
+        layer = self._conv(convolution.deconv, x, features, size, stride, **options)
         return self._run(layer, x)
 
     def norm(self, x, label=None):
@@ -128,13 +130,14 @@ class Layers:
 
     def _conv(self, kind, x, features, size, stride, bias=True, kernel_init=None):
         sides = x.ndim - 2
-        return kind(
+        return nn.Conv(
             features,
             (size,) * sides,
             (stride,) * sides,
             use_bias=bias,
             dtype=self.dtype,
             kernel_init=kernel_init or self.kernel_init,
+            conv_general_dilated=kind,
         )
 
     def _embedding(self, features, init):
