@@ -285,8 +285,10 @@ def test_prdc_of_equal_distributions(n, d, expected, tolerance):
 def test_prdc_of_the_readme_of_its_package():
     """P .4772, R .4705, D 1.0555, C .9735 for N = 10,000 in 1,000 dimensions.
 
-    This is its coverage, which does not depend on the dimension, at d = 8. All four
-    take 8e11 operations; they were checked once, by hand.
+    This is its coverage, which does not depend on the dimension, at d = 8. At d = 1,000
+    this program found .490, .469, 1.099, .977 (one draw, 12 seconds on 2 cores), where
+    draws of an independent one spread by .017, .005, .064, .007 about .475, .479, .990,
+    .966.
     """
     n, i = 10_000, np.arange(1, 6)
     assert 1 - np.prod((n - i) / (2 * n - i)) == pytest.approx(0.968773, abs=1e-6)
