@@ -41,8 +41,10 @@ _NAMES = {
 # What is refused although each option is fine alone: when, what, and why.
 _REFUSED = (
     (
-        lambda c: c.loss == "wasserstein"
-        and not (c.penalties or c.clip_weights or c.spectral),
+        lambda c: (
+            c.loss == "wasserstein"
+            and not (c.penalties or c.clip_weights or c.spectral)
+        ),
         "--loss wasserstein alone",
         "it grows without bound unless D is kept Lipschitz: add --penalties wgan_gp, "
         "--clip-weights 0.01 or --spectral",
@@ -151,7 +153,7 @@ def _check_each(config):
     ranges |= {field: (_positive, "a positive number") for field in _POSITIVE}
     ranges |= {
         field: (lambda x: 0 <= x < 1, "a number from 0 to below 1")
-        for field in ("b1", "b2", "ema", "slope")
+        for field in ("b1", "b2", "ema", "slope", "d_slope", "g_slope")
     }
     ranges |= {
         field: (lambda x: min(x, default=1) >= 1, "widths of 1 or more")

@@ -48,6 +48,10 @@ class Config:
     slope: float | None = None
     """Of the leaky ReLU; 0 is ReLU. The model's own if left out: 0.2 for an MLP and for
     D of dcgan, 0 elsewhere."""
+    d_slope: float | None = None
+    """Of the discriminator, where it differs."""
+    g_slope: float | None = None
+    """Of the generator, where it differs."""
     relu_at_zero: str = "auto"
     """Derivative of the (leaky) ReLU at 0: left, mid, right, or auto, which is JAX's: 0
     for ReLU, 1 for leaky ReLU."""

@@ -114,8 +114,13 @@ def _of_images(cfg, playing):
     )
     of = functools.partial(features.compute, network.apply)
     if playing.dataset.stack > 1:
-        return _of_stacks(of, train.classes), _real(playing), cfg.eval_samples, (
-            f"all {train.classes**playing.dataset.stack} classes equal, {network.name}"
+        return (
+            _of_stacks(of, train.classes),
+            _real(playing),
+            cfg.eval_samples,
+            (
+                f"all {train.classes**playing.dataset.stack} classes equal, {network.name}"
+            ),
         )
     count = min(cfg.eval_samples, len(test.rows))
     reference = of(data.scaled(test.rows[:count]))

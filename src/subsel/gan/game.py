@@ -76,13 +76,14 @@ def architecture(cfg: Config, player: str) -> models.Architecture:
     if player == "d" and cfg.penalties:  # of one sample: see checks
         norm = "none"
     chosen = cfg.of(player, "norm")
+    own = cfg.of(player, "slope")
     return models.Architecture(
         model=cfg.model,
         hidden=cfg.of(player, "hidden"),
         width=cfg.of(player, "width"),
         norm=norm if chosen == "auto" else chosen,
         spectral=cfg.spectral and player == "d",
-        slope=slope if cfg.slope is None else cfg.slope,
+        slope=slope if own is None else own,
         at_zero=cfg.relu_at_zero,
         precision=cfg.precision,
     )
@@ -123,7 +124,8 @@ def _penalty(cfg: Config) -> Callable:
 
 def _optimizer(cfg: Config, player) -> optax.GradientTransformation:
     rate = SCHEDULES[cfg.schedule](
-        cfg.of(player, "learning_rate"), cfg.steps * (cfg.d_steps if player == "d" else 1)
+        cfg.of(player, "learning_rate"),
+        cfg.steps * (cfg.d_steps if player == "d" else 1),
     )
     return OPTIMIZERS[cfg.of(player, "optimizer")](rate, cfg.b1, cfg.b2)
 
@@ -140,4 +142,6 @@ def sampler(game: Game) -> Callable:
     ``generator`` is what :func:`step.generator` finds in a state. A generator that is
     not told the class ignores the label.
     """
-    return jax.jit(lambda generator, z, label: game.nets.g.apply(generator, z, label)[0])
+    return jax.jit(
+        lambda generator, z, label: game.nets.g.apply(generator, z, label)[0]
+    )

@@ -47,7 +47,9 @@ class Rules(NamedTuple):
     pack: int = 1  # samples that D is shown at once
     microbatches: int = 1  # parts of the batch, one in memory at a time
     d_steps: int = 1  # updates of D a step, where the players alternate
-    selection: optax.GradientTransformation | None = None  # of the pair; None: alternate
+    selection: optax.GradientTransformation | None = (
+        None  # of the pair; None: alternate
+    )
     lookahead_every: int = 0  # steps between returns to the slow parameters; 0: none
     lookahead_share: float = 0.5  # of the way to the fast ones
     ema: float = 0.0  # decay a step of the average of G; 0: none
@@ -148,9 +150,7 @@ def _averaged(rules, state):
         # A short memory at first: else the initial parameters stay in it for long.
         decay = jnp.minimum(rules.ema, (1 + state.step) / (10 + state.step))
         now = Variables(state.params.g, state.stats.g)
-        state = state._replace(
-            ema=optax.incremental_update(now, state.ema, 1 - decay)
-        )
+        state = state._replace(ema=optax.incremental_update(now, state.ema, 1 - decay))
     return state
 
 

@@ -56,7 +56,9 @@ def deconv_as_product(x, kernel, strides):
     """
     rank, sides = len(strides), x.shape[1:-1]
     if any(k != 2 * s or s != 2 for k, s in zip(kernel.shape, strides, strict=False)):
-        raise ValueError(f"deconv of {kernel.shape} at strides {strides}: expected 4, 2")
+        raise ValueError(
+            f"deconv of {kernel.shape} at strides {strides}: expected 4, 2"
+        )
     x = jnp.pad(x, [(0, 0), *[(1, 1)] * rank, (0, 0)])
     corners = list(itertools.product((0, 1), repeat=rank))
     phases = []
