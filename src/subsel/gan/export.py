@@ -55,6 +55,11 @@ def export(
     """
     if count < 1:
         raise UsageError(f"--count {count}: expected 1 or more")
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise UsageError(
+            f"--out {out} is not an empty folder: choose another, since a program that "
+            "measures it would take old samples for new ones"
+        )
     cfg = config.load(run_dir)
     playing = game.build(cfg)
     if len(playing.dataset.shape) != 3:
@@ -73,7 +78,7 @@ def export(
         "images are grey, npz are RGB",
     }
     try:
-        _new(out)
+        out.mkdir(parents=True, exist_ok=True)
         drawn = _drawn(playing, cfg, step.generator(state), count, seed)
         images, labels = _pictures(out / "samples", drawn, count)
         if cfg.conditional:
@@ -93,15 +98,6 @@ def to_uint8(samples) -> np.ndarray:
     """
     scaled = 127.5 * (np.asarray(samples, np.float64) + 1)
     return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
-
-
-def _new(out):
-    out.mkdir(parents=True, exist_ok=True)
-    if any(out.iterdir()):
-        raise UsageError(
-            f"--out {out} is not empty: choose another folder, since a program that "
-            "measures it would take old samples for new ones"
-        )
 
 
 def _drawn(playing, cfg, generator, count, seed) -> Iterator:
