@@ -13,6 +13,9 @@ on: compare such numbers only with those of the same program on the same data.
 FOLDER/reference_statistics.npz has mu and sigma of the test split in the project's own
 feature network, under the names that pytorch-fid uses: for features of that network,
 never to be compared with features of Inception. FOLDER/export.json says what was drawn.
+
+15 seconds for 10,000 digits of an MLP on 2 cores of an Intel Xeon that others used too,
+four of them for the feature network, which is trained once: 44 MB.
 """
 
 import sys
