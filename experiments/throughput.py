@@ -21,6 +21,7 @@ floor (results/throughput.json).
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from json import dumps
 from math import prod
@@ -33,8 +34,8 @@ import tyro
 from subsel.gan import config, data, game, models, step
 from subsel.gan.config import Config
 from subsel.gan.losses import LOSSES
+from subsel.gan.objective import Pair
 from subsel.gan.optimizers import OPTIMIZERS
-from subsel.gan.step import Pair
 from subsel.lab.errors import UsageError, exit_status
 from subsel.lab.files import atomic
 from subsel.lab.timing import (
@@ -143,36 +144,31 @@ def measure(cfg: Config, count: int, rounds: int, quick: bool) -> dict:
     }
 
 
-def contender(
-    cfg: Config, images: np.ndarray, optimizer: str
-) -> tuple[Callable, tuple]:
-    """What makes the step, given the mean over devices, and the step's arguments."""
+def contender(cfg: Config, images: np.ndarray, optimizer: str) -> tuple:
+    """The game on these images, its state, and the pool that batches are drawn from."""
+    cfg = replace(cfg, optimizer=optimizer)
+    arch = game.architecture
     nets = Pair(
-        d=models.discriminator(SHAPE, cfg.hidden),
-        g=models.generator(cfg.latent, SHAPE, cfg.hidden, "tanh"),
+        d=models.discriminator(arch(cfg, "d"), SHAPE),
+        g=models.generator(arch(cfg, "g"), cfg.latent, SHAPE),
     )
-    tx = OPTIMIZERS[optimizer](cfg.learning_rate, cfg.b1, cfg.b2)
-    tx = Pair(tx, tx)
-    labels = np.zeros(len(images), np.int32)
-    built = game.Game(data.Dataset("random", images, labels, 0.0), nets, tx)
-
-    def body(mean):
-        return step.make_step(
-            nets, tx, LOSSES[cfg.loss], cfg.batch_size, cfg.latent, mean=mean
-        )
-
-    images = jax.device_put(images, step.sharding())
-    return body, (game.fresh(cfg, built), images, step.slots(cfg.batch_size))
+    tx = Pair(*[OPTIMIZERS[optimizer](cfg.learning_rate, cfg.b1, cfg.b2)] * 2)
+    rules = step.Rules(LOSSES[cfg.loss], cfg.batch_size, cfg.latent)
+    pool = images, np.zeros(len(images), np.int32)
+    built = game.Game(data.Dataset("random", *pool, 0.0), nets, tx, rules)
+    pool = jax.device_put(pool, step.sharding())
+    return built, game.fresh(cfg, built), pool
 
 
 def ours(cfg: Config, images: np.ndarray, optimizer: str) -> Callable[[], None]:
     """A turn of the compiled run, as ``train`` runs it."""
-    body, (state, images, slots) = contender(cfg, images, optimizer)
-    run = step.make_run(body(step.devices_mean), cfg.steps)
+    built, state, pool = contender(cfg, images, optimizer)
+    body = step.make_step(built.nets, built.tx, built.rules, step.ALL)
+    run, slots = step.make_run(body, cfg.steps), step.slots(cfg.batch_size)
 
     def turn():
         nonlocal state
-        state, metrics, finite = run(state, images, slots)
+        state, metrics, finite = run(state, pool, slots)
         jax.device_get((metrics, finite))
         jax.block_until_ready(state)
 
@@ -284,9 +280,10 @@ def flops(cfg: Config, images: np.ndarray) -> tuple[float, int]:
     Forward, a layer of m weights takes 2 m operations a sample, and as many again for
     the gradient of its weights, and of its input where that is needed.
     """
-    body, (state, images, slots) = contender(cfg, images, "adam")
-    one_step = jax.jit(body(mean=lambda tree: tree))
-    analysis = one_step.lower(state, images, slots.ravel()).compile().cost_analysis()
+    built, state, pool = contender(cfg, images, "adam")
+    one_step = jax.jit(step.make_step(built.nets, built.tx, built.rules))
+    slots = step.slots(cfg.batch_size).ravel()
+    analysis = one_step.lower(state, pool, slots).compile().cost_analysis()
     sizes = [(prod(SHAPE), *cfg.hidden, 1), (cfg.latent, *cfg.hidden, prod(SHAPE))]
     d, g = ([a * b for a, b in pairwise(widths)] for widths in sizes)
     d_update = 2 * (sum(d) + sum(d) + sum(d[1:]))  # real and fake; no image gradients

@@ -18,15 +18,24 @@ from subsel.lab.errors import UsageError
         ("loss", "minmax", "did you mean 'minimax'"),
         ("schedule", "cosin", "did you mean 'cosine'"),
         ("output", "tan", "did you mean 'tanh'"),
-        ("latent", 0, "--latent 0: expected a whole number, 1 or more"),
+        ("model", "resnt", "unknown model 'resnt'.*did you mean 'resnet'"),
+        ("d_norm", "bach", "unknown norm 'bach'.*did you mean 'batch'"),
+        ("penalties", ("r1", "r3"), "unknown penalties 'r3'"),
+        ("augment", ("colour",), "did you mean 'color'"),
+        ("game", "extra", "unknown game 'extra'"),
+        ("precision", "float16", "unknown precision"),
+        ("latent", 0, "--latent 0: expected 1 or more"),
         ("steps", -1, "--steps -1"),
         ("batch_size", 0, "--batch-size 0"),
         ("log_every", 0, "--log-every 0"),
         ("samples", 0, "--samples 0"),
         ("hidden", (128, 0), r"--hidden \(128, 0\)"),
         ("seed", -1, "--seed -1"),
-        ("relu_at_zero", 0.1, "--relu-at-zero 0.1: expected a number from 0.2 to 1"),
-        ("relu_at_zero", float("nan"), "--relu-at-zero nan"),
+        ("relu_at_zero", "up", "expected one of auto, left, mid, right"),
+        ("slope", 1.5, "--slope 1.5: expected a number from 0 to below 1"),
+        ("ema", 1.0, "--ema 1.0"),
+        ("lookahead_share", 0.0, "--lookahead-share 0.0"),
+        ("penalty_weight", -1.0, "--penalty-weight -1.0: expected a positive number"),
         ("learning_rate", 0.0, "--learning-rate 0.0: expected a positive number"),
         ("g_learning_rate", float("nan"), "--g-learning-rate nan"),
         ("b1", 1.0, "--b1 1.0"),
@@ -57,6 +66,7 @@ def test_players_share_options_unless_they_have_their_own():
 
 def test_a_saved_configuration_is_loaded_as_it_was(tmp_path):
     saved = Config(dataset="ring", hidden=(3, 4), d_learning_rate=0.5, data_dir="x")
+    saved = dataclasses.replace(saved, penalties=("r1", "r2"), g_hidden=(5,))
     saved = config.check(saved)
     config.save(saved, tmp_path)
     assert config.load(tmp_path) == saved

@@ -11,7 +11,8 @@ from subsel.lab.errors import UsageError
 
 def write(run_dir, first, count):
     steps = np.arange(first, first + count)
-    record.append(run_dir, first, {"d_loss": steps / 8, "g_loss": -steps / 8})
+    metrics = {"d_loss": steps / 8, "g_loss": -steps / 8}
+    record.append(run_dir, first, metrics, {})
 
 
 def test_what_is_appended_is_read(tmp_path):
@@ -22,8 +23,16 @@ def test_what_is_appended_is_read(tmp_path):
     assert rows[2] == {"step": 3, "d_loss": 0.375, "g_loss": -0.375}
 
 
+def test_what_is_known_of_the_last_step_is_in_its_line_alone(tmp_path):
+    found = {"frechet": 0.5, "protocol": "as ever", "kernel_distance_error": np.nan}
+    record.append(tmp_path, 1, {"d_loss": np.array([1.0, 2.0])}, found)
+    first, last = record.read(tmp_path)
+    assert first == {"step": 1, "d_loss": 1.0}
+    assert last == {"step": 2, "d_loss": 2.0} | found | {"kernel_distance_error": None}
+
+
 def test_what_is_not_finite_is_null_so_that_any_json_reader_can_read_it(tmp_path):
-    record.append(tmp_path, 1, {"d_loss": np.array([1.0, np.nan, np.inf])})
+    record.append(tmp_path, 1, {"d_loss": np.array([1.0, np.nan, np.inf])}, {})
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     no_constants = {"parse_constant": pytest.fail}
     values = [json.loads(line, **no_constants)["d_loss"] for line in lines]

@@ -18,6 +18,7 @@ from subsel.gan.config import Config
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--steps", "600", "--log-every", "50", "--hidden", "16", "--samples", "6"]
+BLIND = ["--eval-every", "0"]
 
 
 def start(*args, script="train_gan.py", **kwargs):
@@ -65,13 +66,21 @@ def test_a_run_leaves_what_the_readme_promises(undisturbed):
         "config.json",
         "metrics.jsonl",
         "samples.png",
-        "losses.png",
+        "curves.png",
+        "summary.md",
+        "samples",
         "checkpoints",
     }
     rows = record.read(run_dir)
     assert [row["step"] for row in rows] == list(range(1, 601))
     assert all(np.isfinite([row["d_loss"], row["g_loss"]]).all() for row in rows)
     assert image.imread(run_dir / "samples.png").std() > 0.1
+    assert [path.name for path in (run_dir / "samples").iterdir()] == ["600.png"]
+    assert rows[-1]["protocol"].startswith("599 samples, test split, digits-")
+    assert rows[-1]["frechet"] > 0 and "frechet" not in rows[-2]
+    summary = (run_dir / "summary.md").read_text()
+    assert "| frechet | " in summary and "samples/600.png" in summary
+    assert rows[-1]["protocol"] in summary
     assert "step 600: d_loss" in out and str(run_dir) in out and "Next:" in out
     assert "600/600" in err and "d_loss" in err  # the progress bar
     assert json.loads((run_dir / "config.json").read_text())["optimizer"] == "subsel"
@@ -92,8 +101,13 @@ def test_one_compilation_and_one_exchange_a_report(tmp_path, monkeypatch):
     monkeypatch.setattr(step, "make_step", counted_step)
     monkeypatch.setattr(step, "make_run", counted_run)
     run_dir = tmp_path / "run"
-    train.train(Config(steps=40, log_every=10, hidden=(4,), run_dir=str(run_dir)))
-    assert (len(traces), len(calls), len(record.read(run_dir))) == (1, 4, 40)
+    options = {"dataset": "ring", "eval_every": 20, "eval_samples": 100}
+    train.train(
+        Config(steps=40, log_every=10, hidden=(4,), run_dir=str(run_dir), **options)
+    )
+    rows = record.read(run_dir)
+    assert (len(traces), len(calls), len(rows)) == (1, 4, 40)
+    assert [row["step"] for row in rows if "modes" in row] == [20, 40]
 
 
 def test_prepared_mnist_trains(tmp_path):
@@ -101,6 +115,7 @@ def test_prepared_mnist_trains(tmp_path):
     if not (folder / "mnist").is_dir():
         pytest.skip(f"no prepared MNIST in {folder}; name its folder in $SUBSEL_TFDS")
     options = ["--dataset", "mnist", "--data-dir", folder, "--steps", "20"]
+    options += ["--eval-every", "0"]  # the classifier takes a minute to train
     env = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
     code, out, err = run("--run-dir", tmp_path / "run", *options, env=env)
     assert code == 0, err
@@ -149,7 +164,7 @@ def test_kill_and_resume_is_the_undisturbed_run(undisturbed, tmp_path, moment):
     code, out, err = run("--resume", run_dir)
     assert code == 0, err
     reference = undisturbed[0]
-    for name in ("metrics.jsonl", "samples.png"):
+    for name in ("metrics.jsonl", "samples.png", "summary.md"):
         assert (run_dir / name).read_bytes() == (reference / name).read_bytes()
     resumed, expected = state_of(run_dir), state_of(reference)
     assert int(resumed.step) == 600
@@ -160,7 +175,7 @@ def test_kill_and_resume_is_the_undisturbed_run(undisturbed, tmp_path, moment):
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
     run_dir = tmp_path / "run"
-    process = start("--run-dir", run_dir, *SMALL, "--steps", "100000")
+    process = start("--run-dir", run_dir, *SMALL, *BLIND, "--steps", "100000")
     wait_for(lambda: len(record.read(run_dir)) >= 50, process)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
@@ -178,6 +193,7 @@ def test_a_finished_run_resumed_stays_as_it_is(undisturbed):
 
 
 EXPLODING = ["--optimizer", "sgd", "--learning-rate", "1e30", "--log-every", "100"]
+EXPLODING += BLIND
 
 
 def test_what_is_not_finite_stops_the_run_and_is_named(tmp_path):
@@ -205,7 +221,7 @@ def test_on_nonfinite_continue_records_and_goes_on(tmp_path):
     [
         (["--optimizer", "adm"], "did you mean 'adam'"),
         (["--dataset", "mnits"], "did you mean 'mnist'"),
-        (["--batch-size", "5000"], "larger than the data set: digits has 1797 images"),
+        (["--batch-size", "5000"], "larger than the data set: digits has 1198 images"),
         (["--steps", "many"], "many"),
         (["--resume", "nowhere"], "not the folder of a run"),
         (["--run-dir", "/dev/null/run"], "cannot be written"),
@@ -224,7 +240,10 @@ def test_a_batch_that_the_devices_cannot_share_is_refused(tmp_path):
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=3"}
     code, out, err = run(cwd=tmp_path, env=os.environ | flags)
     assert code == 2
-    assert "--batch-size 128 is not divisible by the 3 devices: try 126" in err
+    assert (
+        "--batch-size 128 is not divisible by 3, the number of devices" in err
+        and "try 126" in err
+    )
 
 
 def test_nothing_earlier_is_overwritten(undisturbed):
@@ -237,7 +256,9 @@ def test_nothing_earlier_is_overwritten(undisturbed):
 
 def test_a_checkpoint_of_another_model_is_refused(undisturbed, tmp_path):
     run_dir = tmp_path / "run"
-    code, _, _ = run("--run-dir", run_dir, *SMALL, "--hidden", "8", "--steps", "50")
+    code, _, _ = run(
+        "--run-dir", run_dir, *SMALL, *BLIND, "--hidden", "8", "--steps", "50"
+    )
     assert code == 0
     for name in ("checkpoints", "metrics.jsonl"):
         (run_dir / name).rename(tmp_path / name)
@@ -269,7 +290,7 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path):
         pytest.skip("a small disk cannot be mounted here: no right to")
     try:
         run_dir = disk / "run"
-        code, out, err = run("--run-dir", run_dir, *SMALL, "--steps", "20000")
+        code, out, err = run("--run-dir", run_dir, *SMALL, *BLIND, "--steps", "20000")
         assert code == 1, err
         assert "Traceback" not in err
         good = checkpoint.latest(run_dir)
@@ -301,3 +322,4 @@ def test_tensorboard_events_hold_the_metrics(tmp_path):
         content = content[16 + length :]
     for row in record.read(run_dir):
         assert found["d_loss", row["step"]] == pytest.approx(row["d_loss"])
+    assert found["frechet", 50] == pytest.approx(row["frechet"])

@@ -158,6 +158,9 @@ def load(run_dir: str | Path) -> Config:
     path = Path(run_dir) / _FILE
     try:
         saved = json.loads(path.read_text())
+        names = {field.name for field in dataclasses.fields(Config)}
+        if not isinstance(saved, dict) or saved.keys() != names:
+            raise ValueError("it holds not all the options of this version, or others")
         listed = {k: tuple(v) for k, v in saved.items() if isinstance(v, list)}
         return check(Config(**saved | listed))
     except FileNotFoundError:

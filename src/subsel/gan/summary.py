@@ -33,11 +33,13 @@ def write(run_dir: Path, cfg: Config, rows: list[dict], floor: dict) -> None:
         part.write_text("\n".join(_lines(run_dir, cfg, rows, floor)) + "\n")
 
 
-def best(rows: list[dict], name: str) -> tuple[float, int]:
-    """The best value of a metric over a run, and its step."""
+def best(rows: list[dict], name: str) -> tuple[float | None, int | str]:
+    """The best value of a metric over a run, and its step; None and "-" without one."""
     sign = -1 if name in _HIGHER_IS_BETTER else 1
     seen = [(sign * row[name], row["step"]) for row in rows if _number(row.get(name))]
-    value, step = min(seen, default=(math.nan, 0))
+    if not seen:
+        return None, "-"
+    value, step = min(seen)
     return sign * value, step
 
 
@@ -75,4 +77,4 @@ def _number(value):
 
 
 def _text(value):
-    return f"{value:.4g}" if _number(value) else "not finite"
+    return f"{value:.4g}" if _number(value) else "-"
