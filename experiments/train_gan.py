@@ -2,7 +2,10 @@
 
 python experiments/train_gan.py
 python experiments/train_gan.py --dataset mnist --data-dir DIR
+python experiments/train_gan.py --recipe ring --seed 1
 python experiments/train_gan.py --resume runs/digits-subsel-seed0-001
+
+A recipe is a set of other defaults; every option can still be changed.
 """
 
 import argparse
@@ -10,17 +13,29 @@ import sys
 
 import tyro
 
-from subsel.gan import config
+from subsel.gan import checks, config
+from subsel.gan.recipes import RECIPES
 from subsel.gan.train import train
 from subsel.lab.errors import exit_status
+
+ABOUT = (
+    f"{__doc__.splitlines()[0]} --recipe NAME takes its defaults from one of "
+    f"{', '.join(RECIPES)}."
+)
 
 
 def main():
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--resume")
-    resume = parser.parse_known_args()[0].resume
-    default = config.load(resume) if resume else config.Config()
-    train(tyro.cli(config.Config, default=default, description=__doc__.splitlines()[0]))
+    parser.add_argument("--recipe")
+    given, others = parser.parse_known_args()
+    default, options = config.Config(), sys.argv[1:]
+    if given.resume:
+        default = config.load(given.resume)
+    elif given.recipe:
+        checks.one_of("recipe", given.recipe, RECIPES)
+        default, options = RECIPES[given.recipe](), others
+    train(tyro.cli(config.Config, default=default, args=options, description=ABOUT))
 
 
 if __name__ == "__main__":

@@ -114,14 +114,10 @@ def _of_images(cfg, playing):
     )
     of = functools.partial(features.compute, network.apply)
     if playing.dataset.stack > 1:
-        return (
-            _of_stacks(of, train.classes),
-            _real(playing),
-            cfg.eval_samples,
-            (
-                f"all {train.classes**playing.dataset.stack} classes equal, {network.name}"
-            ),
-        )
+        against = f"{train.classes**playing.dataset.stack} equal classes"
+        measure = _of_stacks(of, train.classes)
+        protocol = f"{against}, {network.name}"
+        return measure, _real(playing), cfg.eval_samples, protocol
     count = min(cfg.eval_samples, len(test.rows))
     reference = of(data.scaled(test.rows[:count]))
     compare = jax.jit(images)

@@ -16,7 +16,7 @@ from subsel.gan.objective import Batch, Devices, Pair, gradients, objectives
 
 # Addresses of what is not drawn in a step; steps are 0, 1, 2, …
 INIT, SAMPLES, EVALUATION = 2**32 - 1, 2**32 - 2, 2**32 - 3
-ALL = Devices("devices")  # of make_run
+ALONE, ALL = Devices(), Devices("devices")  # the latter are those of make_run
 
 
 class State(NamedTuple):
@@ -77,9 +77,7 @@ def generator(state: State) -> Variables:
     return state.ema or Variables(state.params.g, state.stats.g)
 
 
-def make_step(
-    nets: Pair, tx: Pair, rules: Rules, devices: Devices = Devices()
-) -> Callable:
+def make_step(nets: Pair, tx: Pair, rules: Rules, devices: Devices = ALONE) -> Callable:
     """A step of training: ``(state, pool, slots) -> (state, metrics)``.
 
     Args:
