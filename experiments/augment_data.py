@@ -10,8 +10,8 @@ a class-conditional GAN with differentiable augmentation, trained on the same im
 on no others, and images may be shifted. Seeds choose other images; ways share images,
 start and batches. No training is stopped by looking at the test split.
 
-Generated images do not help, shifts help on MNIST. Test accuracy in %, and the gain over
-real images alone, paired by seed, with 95 % intervals over 5 seeds:
+Generated images do not help; shifts do, on MNIST. Test accuracy in %, and the gain
+over real images alone, paired by seed, with 95 % intervals over 5 seeds:
 
              a class  real         real and generated  real, shifted  all three
     digits         5  85.4 +-3.4   -0.6 +-1.2           -0.6 +-3.5    -0.4 +-3.9
