@@ -46,18 +46,19 @@ def evaluation(cfg: Config, playing: Game) -> Evaluation:
     if not every:
         return Evaluation(lambda done: False, lambda state: {}, {})
     if points:
-        measure, real, count, protocol = _of_points(cfg, playing)
+        measure, count, protocol = _of_points(cfg, playing)
     else:
-        measure, real, count, protocol = _of_images(cfg, playing)
+        measure, count, protocol = _of_images(cfg, playing)
     averaged = f"ema {cfg.ema}" if cfg.ema else "last iterate"
     protocol = f"{count} samples, {protocol}, {averaged}"
-    draw = game.sampler(playing)
+    draw, real = game.sampler(playing), _real(playing)
+    labels = jax.jit(lambda key: real(key, count)[1])  # of data, without the data
 
     def run(state: State) -> dict:
         key = jax.random.fold_in(state.key, step.EVALUATION)
         z_key, label_key, own_key = jax.random.split(key, 3)
         z = jax.random.normal(z_key, (count, cfg.latent))
-        label = jax.random.choice(label_key, playing.dataset.labels, (count,))
+        label = labels(label_key)
         generator = step.generator(state)
         drawn = np.concatenate(
             [
@@ -74,12 +75,12 @@ def evaluation(cfg: Config, playing: Game) -> Evaluation:
         return done % every == 0 or done == cfg.steps
 
     key = jax.random.fold_in(jax.random.key(cfg.seed), step.EVALUATION)
-    floor = {name: float(x) for name, x in measure(real(key, count), key).items()}
+    floor = {name: float(x) for name, x in measure(real(key, count)[0], key).items()}
     return Evaluation(due, run, floor)
 
 
 def _real(playing):
-    """``(key, count) -> [count, ...]``: samples of the training split."""
+    """``(key, count) -> [count, ...], [count]``: samples of the training split."""
     dataset = playing.dataset
 
     def draw(key, count):
@@ -90,7 +91,7 @@ def _real(playing):
             count,
             noise=dataset.noise,
             stack=dataset.stack,
-        )[0]
+        )
 
     return draw
 
@@ -102,7 +103,7 @@ def _of_points(cfg, playing):
     def measure(samples, key):
         return mixture(samples, centres, sd, key)
 
-    return measure, _real(playing), cfg.eval_samples, "known density"
+    return measure, cfg.eval_samples, "known density"
 
 
 def _of_images(cfg, playing):
@@ -117,7 +118,7 @@ def _of_images(cfg, playing):
         against = f"{train.classes**playing.dataset.stack} equal classes"
         measure = _of_stacks(of, train.classes)
         protocol = f"{against}, {network.name}"
-        return measure, _real(playing), cfg.eval_samples, protocol
+        return measure, cfg.eval_samples, protocol
     count = min(cfg.eval_samples, len(test.rows))
     reference = of(data.scaled(test.rows[:count]))
     compare = jax.jit(images)
@@ -125,7 +126,7 @@ def _of_images(cfg, playing):
     def measure(samples, key):
         return compare(of(samples), reference, key)
 
-    return measure, _real(playing), count, f"test split, {network.name}"
+    return measure, count, f"test split, {network.name}"
 
 
 def _of_stacks(of, classes):
