@@ -23,13 +23,23 @@ from subsel.lab.errors import RunError, UsageError
 
 
 def make(step, width=64):
-    """A state that differs in every leaf from that of any other step."""
+    """A state that differs in every leaf from that of another step, all full."""
     draw = np.random.default_rng(step).normal
     net = {"Dense_0": {"kernel": draw(size=(width, width)), "bias": draw(size=width)}}
     params = jax.tree.map(jnp.float32, Pair(net, net))
     opt = Pair(*map(optax.adam(1e-3).init, params))
     opt = jax.tree.map(lambda x: x + jnp.asarray(draw(size=x.shape), x.dtype), opt)
-    state = State(jnp.int32(step), params, opt, jax.random.key(step))
+    *stats, selection, slow, ema = map(jnp.float32, draw(size=(5, 3)))
+    state = State(
+        step=jnp.int32(step),
+        params=params,
+        stats=Pair({"mean": stats[0]}, {"mean": stats[1]}),
+        opt=opt,
+        selection=(selection,),
+        slow=Pair(slow, slow + 1),
+        ema={"params": ema},
+        key=jax.random.key(step),
+    )
     mesh = Mesh(np.array(jax.local_devices()), ("batch",))
     return jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
 
