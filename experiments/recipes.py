@@ -25,7 +25,7 @@ import tyro
 from matplotlib import image
 from matplotlib.figure import Figure
 
-from subsel.gan import checkpoint, checks, config, game
+from subsel.gan import checks, game
 from subsel.gan.config import Config
 from subsel.gan.evaluate import evaluation
 from subsel.gan.recipes import RECIPES
@@ -97,9 +97,7 @@ def measure(cfg: Config, folder: Path) -> dict:
     with contextlib.redirect_stdout(io.StringIO()):  # a line a report, of every run
         train(dataclasses.replace(cfg, **where))
     minutes = (time.perf_counter() - start) / 60
-    cfg = config.load(folder)
-    playing = game.build(cfg)
-    state = checkpoint.restore(folder, game.fresh(cfg, playing))
+    cfg, playing, state = game.restored(folder)
     judge = evaluation(cfg, playing)
     found = {
         "minutes": round(minutes, 2) if not begun else None,

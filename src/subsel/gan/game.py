@@ -2,12 +2,13 @@
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import optax
 
-from subsel.gan import augment, data, models, penalties, step
+from subsel.gan import augment, checkpoint, config, data, models, penalties, step
 from subsel.gan.config import Config
 from subsel.gan.losses import LOSSES
 from subsel.gan.objective import Pair
@@ -134,6 +135,19 @@ def fresh(cfg: Config, game: Game) -> step.State:
     """The state before the first step, on all local devices."""
     start = functools.partial(step.init, game.nets, game.tx, game.rules)
     return jax.jit(start, out_shardings=step.sharding())(jax.random.key(cfg.seed))
+
+
+def restored(
+    run_dir: str | Path, at: int | None = None
+) -> tuple[Config, Game, step.State]:
+    """A run as its newest checkpoint, or that of step ``at``, left it.
+
+    Raises:
+        UsageError: not the folder of a run, no such checkpoint, or a damaged one.
+    """
+    cfg = config.load(run_dir)
+    playing = build(cfg)
+    return cfg, playing, checkpoint.restore(run_dir, fresh(cfg, playing), at)
 
 
 def sampler(game: Game) -> Callable:

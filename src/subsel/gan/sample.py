@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from subsel.gan import checkpoint, config, game, models, pictures, step
+from subsel.gan import config, game, models, pictures, step
 from subsel.lab.errors import UsageError
 
 
@@ -57,9 +57,7 @@ def draw(
     """
     if rows < 1 or columns < 1:
         raise UsageError(f"--rows {rows} --columns {columns}: expected 1 or more")
-    cfg = config.load(run_dir)
-    playing = game.build(cfg)
-    state = checkpoint.restore(run_dir, game.fresh(cfg, playing), at)
+    cfg, playing, state = game.restored(run_dir, at)
     key = jax.random.key(seed)
     if interpolate:
         z = models.great_circle(*jax.random.normal(key, (2, rows, cfg.latent)), columns)
