@@ -15,7 +15,6 @@ from subsel.gan.models import MODELS
 from subsel.gan.optimizers import GAMES
 from subsel.lab.errors import UsageError
 
-QUICK_COMPILATION = True
 BATCH = 4
 REGULARISERS = ("none", *penalties.PENALTIES, "clip")
 LABELS = {"none": (), "clip": ()} | {name: (name,) for name in penalties.PENALTIES}

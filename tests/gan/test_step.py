@@ -19,7 +19,6 @@ from subsel.gan.objective import Pair, packed
 from subsel.gan.optimizers import GAMES, OPTIMIZERS, SCHEDULES
 from subsel.gan.penalties import PENALTIES
 
-QUICK_COMPILATION = True
 SHAPE, LATENT, BATCH = (4, 4, 1), 5, 8
 NETS = Pair(
     models.discriminator(Architecture(hidden=(7,)), SHAPE),
