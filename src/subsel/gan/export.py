@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from subsel.gan import data, features, game, step
+from subsel.gan import checkpoint, config, data, features, game, step
 from subsel.lab.errors import UsageError
 
 _CHUNK = 500  # samples drawn at once
@@ -60,12 +60,14 @@ def export(
             f"--out {out} is not an empty folder: choose another, since a program that "
             "measures it would take old samples for new ones"
         )
-    cfg, playing, state = game.restored(run_dir, at)
+    cfg = config.load(run_dir)
+    playing = game.build(cfg)
     if len(playing.dataset.shape) != 3:
         raise UsageError(
             f"{run_dir} was trained on {cfg.dataset}, which has no images to export; "
             "its metrics are in metrics.jsonl"
         )
+    state = checkpoint.restore(run_dir, game.fresh(cfg, playing), at)
     made = {
         "run": str(run_dir),
         "dataset": cfg.dataset,

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from subsel.gan import data, game, pictures, step
+from subsel.gan import checkpoint, config, data, game, pictures, step
 from subsel.gan.checks import one_of
 from subsel.gan.models import Variables
 from subsel.gan.objective import Pair
@@ -196,14 +196,16 @@ def inpaint(
         UsageError: not a run on single images or signals, an argument that cannot be,
             or a D of packed samples, which cannot judge one alone.
     """
-    cfg, playing, state = game.restored(run_dir, at)
+    cfg = config.load(run_dir)
     _check(cfg, images, search)
+    playing = game.build(cfg)
     dataset = playing.dataset
     if dataset.noise or dataset.stack > 1:
         raise UsageError(
             f"{run_dir} was trained on {cfg.dataset}: only single images and signals "
             "can be filled in"
         )
+    state = checkpoint.restore(run_dir, game.fresh(cfg, playing), at)
     truth = _unseen(cfg, images, seed)
     seen = visible(mask, dataset.shape, len(truth), seed)
     variables = Pair(Variables(state.params.d, state.stats.d), step.generator(state))
