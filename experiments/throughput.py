@@ -59,7 +59,7 @@ def main(
     rounds: int = 15,
     steps: int = 200,
     batch_size: int = Config.batch_size,
-    hidden: tuple[int, ...] = Config.hidden,
+    hidden: tuple[int, ...] = (128, 128),
     images: int = 60_000,
 ) -> None:
     """Measures, prints a table and saves it.

@@ -157,6 +157,7 @@ def _without_axis(cfg, playing):
         ({"penalty_every": 4}, "there is no penalty"),
         ({"conditional": True, "pack": 2}, "of different classes"),
         ({"d_steps": 2, "game": "extragradient"}, "one field.*--game alternating"),
+        ({"model": "resnet", "d_hidden": (8,)}, "no dense layers"),
         ({"pack": 3}, "--batch-size that --pack times"),
         ({"lookahead_every": 20_000}, "never return"),
         ({"eval_every": 7}, "--eval-every 7 is not a multiple of --log-every 1000"),

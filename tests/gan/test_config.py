@@ -49,7 +49,7 @@ def test_what_cannot_be_is_refused_by_name(field, value, message):
 
 def test_the_articles_numbers_are_the_defaults():
     c = Config()
-    assert (c.latent, c.hidden, c.batch_size) == (100, (128, 128), 128)
+    assert (c.latent, c.batch_size) == (100, 128)
     assert (c.steps, c.log_every, c.samples) == (10_000, 1000, 128)
 
 

@@ -82,6 +82,16 @@ def test_parameter_counts_of_pytorchs_dcgan_example():
     assert count(models.discriminator(arch, (64, 64, 3))) == d == 2_765_568
 
 
+def test_parameter_counts_of_infogan():
+    """Chen 2016, table 1; compare_gan's networks for MNIST."""
+    arch = Architecture("dcgan", hidden=(1024,), norm="batch")
+    wide = 7 * 7 * 128
+    g = 64 * 1024 + 1024 * wide + 16 * (128 * 64 + 64) + 2 * (1024 + 128 + 64)
+    d = 16 * (64 + 64 * 128) + wide * 1024 + 1024 + 2 * (128 + 1024)
+    assert count(models.generator(arch, 64, (28, 28, 1))) == g
+    assert count(models.discriminator(arch, (28, 28, 1))) == d
+
+
 def conv(size, before, after):
     return size * size * before * after + after
 

@@ -56,6 +56,11 @@ _REFUSED = (
         "depend on the others (Gulrajani 2017): use --d-norm layer or none",
     ),
     (
+        lambda c: c.model == "resnet" and (c.of("d", "hidden") or c.of("g", "hidden")),
+        "--hidden with --model resnet",
+        "it has no dense layers but the first and the last, which have their widths",
+    ),
+    (
         lambda c: c.clip_weights and c.spectral,
         "--clip-weights with --spectral",
         "spectral normalisation divides by the size of the weights, so clipping them "

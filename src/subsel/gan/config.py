@@ -24,8 +24,9 @@ class Config:
 
     model: str = "mlp"
     """mlp (the article's program), dcgan (its text: convolutions) or resnet."""
-    hidden: tuple[int, ...] = (128, 128)
-    """Widths of the dense layers of an MLP."""
+    hidden: tuple[int, ...] | None = None
+    """Widths of the dense layers: all of mlp's, 128 128 if left out; the first of G and
+    the last of D of dcgan, none if left out."""
     d_hidden: tuple[int, ...] | None = None
     """Of the discriminator, where they differ."""
     g_hidden: tuple[int, ...] | None = None

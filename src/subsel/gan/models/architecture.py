@@ -9,12 +9,16 @@ PRECISIONS = ("float32", "bfloat16")
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """A generator or a discriminator. The defaults are the article's dense network."""
+    """A generator or a discriminator. The defaults are the article's dense network.
+
+    The dense layers ``hidden`` are all of mlp's; in dcgan they are the first ones of G
+    and the last ones of D, as in InfoGAN (Chen 2016); resnet has none.
+    """
 
     model: str = "mlp"
     """mlp, dcgan or resnet."""
-    hidden: tuple[int, ...] = (128, 128)
-    """Widths of the dense layers of mlp."""
+    hidden: tuple[int, ...] | None = None
+    """Widths of the dense layers; None: (128, 128) in mlp, none in dcgan."""
     width: int = 64
     """Channels of dcgan and resnet at the highest resolution; they tell the paper's."""
     norm: str = "none"

@@ -67,6 +67,12 @@ class Layers:
         )
         return self._run(layer, x)
 
+    def hidden(self, x, widths: tuple[int, ...] = ()):
+        """``[B, K]`` through the dense layers chosen, or those of ``widths``."""
+        for width in widths if self.arch.hidden is None else self.arch.hidden:
+            x = self.act(self.norm(self.dense(x, width, self.bias)))
+        return x
+
     def conv(self, x, features: int, size: int, stride: int = 1, **options):
         """``[B, *sides, K]`` to ``[B, *sides / stride, features]``.
 
