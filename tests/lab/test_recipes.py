@@ -1,0 +1,56 @@
+"""The script of the recipes, in its quick form, and that its figures are not stale."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from subsel.gan import config
+from subsel.gan.recipes import RECIPES
+from subsel.lab.errors import UsageError
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "experiments" / "recipes.py"
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("recipes", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_quick_form_measures_and_keeps_what_is_done(tmp_path):
+    command = [sys.executable, SCRIPT, "--quick", "--runs", tmp_path]
+    env = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    for _ in range(2):
+        done = subprocess.run(command, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert "ring, 2500 samples, known density, ema 0.999" in done.stdout
+    (cell,) = json.loads((tmp_path / "quick.json").read_text())["cells"].values()
+    assert cell["minutes"] > 0  # of the first time: the second found it done
+    assert cell["final"].keys() - cell["real"].keys() == {"protocol"}
+    assert cell["last_iterate"]["protocol"].endswith("last iterate")
+    assert cell["final"]["modes"] < cell["real"]["modes"] == 8  # 200 steps are too few
+    assert (tmp_path / "quick.png").stat().st_size > 1000
+
+
+def test_an_unknown_recipe_is_refused(script):
+    with pytest.raises(UsageError, match="unknown recipe 'rng'.*did you mean 'ring'"):
+        script.main(("rng",))
+
+
+def test_recipes_are_configurations_that_can_be():
+    for recipe in RECIPES.values():
+        config.check(recipe())
+
+
+def test_the_figures_are_of_the_recipes_as_they_are(script):
+    report = json.loads((ROOT / "results" / "recipes.json").read_text())
+    found = {tuple(cell.split("/")[:2]) for cell in report["cells"]}
+    assert found == {(name, script.digest(RECIPES[name]())) for name in RECIPES}
