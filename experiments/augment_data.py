@@ -37,7 +37,7 @@ import optax
 import tyro
 from scipy import stats
 
-from subsel.gan import data, features, game, pictures, step
+from subsel.gan import config, data, features, game, pictures, step
 from subsel.gan.config import Config
 from subsel.gan.metrics.classifier import Classifier
 from subsel.lab import cells
@@ -83,14 +83,14 @@ def main(
         steps: of training the classifier.
         generated: images drawn from the GAN, in the classes' turn.
     """
-    if min(*shots, seeds - 1, gan_steps, steps, generated) < 1:
+    if min(*shots, seeds - 1, gan_steps, steps, generated, len(shots)) < 1:
         raise UsageError("expected 1 or more of everything, and --seeds 2 or more")
     if quick:
         shots, seeds, gan_steps, steps = shots[:1], 2, min(gan_steps, 200), 50
     protocol = {"dataset": dataset, "shots": shots, "seeds": seeds, "model": model}
     protocol |= {"augment": augment, "gan_steps": gan_steps, "steps": steps}
     protocol |= {"generated": generated, "ways": list(WAYS)}
-    cfg = Config(
+    settings = Config(
         dataset=dataset,
         data_dir=data_dir,
         model=model,
@@ -99,7 +99,10 @@ def main(
         ema=0.999,
         batch_size=BATCH,
         steps=gan_steps,
+        log_every=gan_steps,
+        eval_every=0,
     )
+    cfg = config.check(settings)
     playing = game.build(cfg)
     if len(playing.dataset.shape) != 3 or playing.dataset.stack > 1:
         raise UsageError(f"--dataset {dataset}: expected single images")
@@ -117,9 +120,10 @@ def main(
     print(table(report))
     picture(out.with_suffix(".png"), report)
     sheet = out.with_name(f"{out.stem}_samples.png")
-    few = chosen(playing.dataset, shots[-1], 0)
-    drawn = np.asarray(gan(few, 0)[0][: 10 * playing.dataset.classes])
-    pictures.grid(sheet, drawn, playing.dataset.classes)
+    if not sheet.exists():  # it takes one GAN more
+        few = chosen(playing.dataset, shots[-1], 0)
+        drawn = np.asarray(gan(few, 0)[0][: 10 * playing.dataset.classes])
+        pictures.grid(sheet, drawn, playing.dataset.classes)
     print(f"\nsaved as {out}, {out.with_suffix('.png')} and {sheet}")
 
 
@@ -142,7 +146,7 @@ def artist(cfg, playing, count: int):
     init = functools.partial(step.init, playing.nets, playing.tx, playing.rules)
     init = jax.jit(init, out_shardings=step.sharding())
     body = step.make_step(playing.nets, playing.tx, playing.rules, step.ALL)
-    run, sample = step.make_run(body, cfg.steps), game.sampler(playing)
+    run, sample = step.make_run(body, cfg.steps), playing.draw
 
     def draw(few, seed):
         pool = jax.device_put((few.rows, few.labels), step.sharding())

@@ -31,7 +31,7 @@ from subsel.gan.evaluate import evaluation
 from subsel.gan.recipes import RECIPES
 from subsel.gan.train import train
 from subsel.lab import cells
-from subsel.lab.errors import exit_status
+from subsel.lab.errors import UsageError, exit_status
 from subsel.lab.files import atomic
 
 SHOWN = ("modes_honest", "modes", "high_quality", "reverse_kl", "frechet")
@@ -59,6 +59,8 @@ def main(
     """
     for name in recipes:
         checks.one_of("recipe", name, RECIPES)
+    if seeds < 1:
+        raise UsageError(f"--seeds {seeds}: expected 1 or more")
     changes = {"data_dir": data_dir}
     if quick:
         recipes, seeds, out = recipes or ("ring",), 1, runs / "quick.json"

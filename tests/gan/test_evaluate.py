@@ -28,8 +28,7 @@ def test_real_points_score_the_known_ceilings():
 def test_a_generator_that_copies_the_data_scores_as_the_data():
     cfg, playing, _ = built()
 
-    def copy(variables, z, label=None, train=False):
-        del variables, train
+    def copy(generator, z, label):
         drawn = data.batch(
             playing.dataset.rows,
             playing.dataset.labels,
@@ -37,10 +36,9 @@ def test_a_generator_that_copies_the_data_scores_as_the_data():
             len(z),
             noise=playing.dataset.noise,
         )
-        return drawn[0], {}
+        return drawn[0]
 
-    nets = playing.nets._replace(g=playing.nets.g._replace(apply=copy))
-    judge = evaluate.evaluation(cfg, playing._replace(nets=nets))
+    judge = evaluate.evaluation(cfg, playing._replace(draw=jax.jit(copy)))
     found = judge.run(game.fresh(cfg, playing))
     assert found["protocol"] == "2500 samples, known density, last iterate"
     assert found["modes_honest"] == 25
@@ -79,8 +77,10 @@ def test_stacked_digits_are_told_apart_by_their_classes():
     def of(channel):  # a classifier that reads the brightness
         return None, jax.nn.one_hot(channel[:, 0, 0, 0].astype(int), 10)
 
-    found = evaluate._of_stacks(of, 10)(images, None)
+    classified = evaluate._classified(of, 3, 10)
     triples = digits @ [100, 10, 1]
+    np.testing.assert_array_equal(classified(images), triples)
+    found = evaluate._of_stacks(classified, 1000)(images, None)
     assert found["modes"] == len(np.unique(triples))
     counts = np.bincount(triples, minlength=1000) / 500
     seen = counts[counts > 0]

@@ -138,7 +138,9 @@ def test_what_is_seen_is_left_as_it_is():
     ("change", "said"),
     [
         ({"mask": "half"}, "unknown mask 'half'"),
-        ({"images": 0}, "--images 0: expected 1 or more"),
+        ({"images": 0}, "--images 0: expected 1 to 599"),
+        ({"images": 600}, "--images 600: expected 1 to 599"),
+        ({"seed": -1}, "--seed -1: expected 0 or more"),
         ({"search": Search(restarts=0)}, "--restarts 0: expected 1 or more"),
         ({"search": Search(optimizer="adm")}, "unknown optimizer 'adm'.*'adam'"),
         ({"search": Search(loss="l3")}, "unknown loss 'l3'"),

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from subsel.gan.augment import POLICIES
 from subsel.gan.losses import LOSSES
-from subsel.gan.models import MODELS, NORMS, OUTPUTS, PRECISIONS
+from subsel.gan.models import AT_ZERO, MODELS, NORMS, OUTPUTS, PRECISIONS
 from subsel.gan.optimizers import GAMES, OPTIMIZERS, SCHEDULES
 from subsel.gan.penalties import PENALTIES
 from subsel.lab.errors import UsageError, near
 
 _COUNTS = (
     *("latent", "width", "d_width", "g_width", "steps", "batch_size", "log_every"),
-    *("samples", "pack", "d_steps", "microbatches", "penalty_every", "eval_samples"),
+    *("samples", "pack", "d_steps", "microbatches", "penalty_every"),
 )
 _POSITIVE = (
     *("learning_rate", "d_learning_rate", "g_learning_rate"),
@@ -24,7 +24,7 @@ _NAMES = {
     "norm": ("auto", *NORMS),
     "d_norm": ("auto", *NORMS),
     "g_norm": ("auto", *NORMS),
-    "relu_at_zero": ("auto", "left", "mid", "right"),
+    "relu_at_zero": AT_ZERO,
     "output": ("auto", *OUTPUTS),
     "precision": PRECISIONS,
     "loss": LOSSES,
@@ -37,6 +37,8 @@ _NAMES = {
     "schedule": SCHEDULES,
     "on_nonfinite": ("stop", "continue"),
 }
+
+_TO_ONE = {"wgan_gp", "dragan"}  # what they ask the length of D's gradient to be
 
 # What is refused although each option is fine alone: when, what, and why.
 _REFUSED = (
@@ -67,14 +69,14 @@ _REFUSED = (
         "bounds nothing: choose one",
     ),
     (
-        lambda c: c.clip_weights and "wgan_gp" in c.penalties,
-        "--clip-weights with --penalties wgan_gp",
+        lambda c: c.clip_weights and _TO_ONE & {*c.penalties},
+        "--clip-weights with --penalties wgan_gp or dragan",
         "the penalty asks for a gradient of length 1, which clipped weights cannot "
         "follow: choose one",
     ),
     (
-        lambda c: c.spectral and "wgan_gp" in c.penalties,
-        "--spectral with --penalties wgan_gp",
+        lambda c: c.spectral and _TO_ONE & {*c.penalties},
+        "--spectral with --penalties wgan_gp or dragan",
         "every layer of D is held below length 1, so that their product cannot be kept "
         "at the length 1 that the penalty asks for: choose one, or r1",
     ),
@@ -93,6 +95,11 @@ _REFUSED = (
         "--d-steps with players that move at once",
         "such a game has one field, in which each player has one gradient a step: use "
         "--game alternating, or --d-learning-rate",
+    ),
+    (
+        lambda c: any(len({*x}) < len(x) for x in (c.penalties, c.augment)),
+        "a name twice in --penalties or --augment",
+        "it would count twice, or do nothing: use --penalty-weight",
     ),
     (
         lambda c: c.batch_size % (c.pack * c.microbatches),
@@ -168,6 +175,7 @@ def _check_each(config):
         field: (lambda x: x >= 0, "0 or more")
         for field in ("lookahead_every", "eval_every")
     }
+    ranges["eval_samples"] = (lambda x: x > 5, "6 or more, of which each has 5 others")
     ranges["seed"] = (lambda x: 0 <= x < 2**32, "0 or more, below 2**32")
     ranges["lookahead_share"] = (lambda x: 0 < x <= 1, "a number above 0, up to 1")
     for field in ranges.keys() & given.keys():

@@ -89,7 +89,8 @@ class Config:
     microbatches: int = 1
     """Parts of the batch that gradients are accumulated over."""
     lookahead_every: int = 0
-    """Steps between lookahead's returns to slow parameters of both players; 0: none."""
+    """Steps between lookahead's returns to slow parameters of both players; 0: none.
+    What is drawn and measured in between is of the fast ones."""
     lookahead_share: float = 0.5
     """How far they go from the slow parameters to the fast ones."""
     ema: float = 0.0
@@ -117,7 +118,7 @@ class Config:
     steps: int = 10_000
     """Updates of G."""
     batch_size: int = 128
-    """Real samples a step, and as many generated ones, over all devices."""
+    """Real samples an update of D, and as many generated ones, over all devices."""
     seed: int = 0
     """Of parameters, data order and noise."""
     log_every: int = 1000

@@ -109,6 +109,12 @@ def batch(
     return drawn, jnp.sum(digits * 10 ** jnp.arange(stack)[None, ::-1], axis=1)
 
 
+def draw(dataset: Dataset, key: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+    """``count`` samples of a data set and their labels, as :func:`batch` draws them."""
+    rows, labels = jnp.asarray(dataset.rows), jnp.asarray(dataset.labels)
+    return batch(rows, labels, key, count, noise=dataset.noise, stack=dataset.stack)
+
+
 def scaled(rows) -> jax.Array:
     """Rows as networks see them: uint8 from 0..255 to [-1, 1], float as it is."""
     if rows.dtype != jnp.uint8:

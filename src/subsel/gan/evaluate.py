@@ -8,23 +8,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from subsel.gan import data, features, game, step
+from subsel.gan import data, features, step
 from subsel.gan.config import Config
 from subsel.gan.game import Game
 from subsel.gan.metrics import histogram
 from subsel.gan.metrics.images import images
 from subsel.gan.metrics.mixture import mixture
 from subsel.gan.step import State
+from subsel.lab.errors import UsageError
 
 _CHUNK = 1000  # samples drawn at once
 _STACKED = "mnist"  # whose classifier tells the digits of a stack apart
 
 
 class Evaluation(NamedTuple):
-    """Metrics of a state, when they are due, and what real data score."""
+    """Metrics of a state, when they are due, and what real data score.
+
+    ``glance`` is what can be had of any report: ``classes_seen``, how many classes, or
+    stacks of classes, the classifier finds in 1,000 samples. Nothing for points, whose
+    metrics are quick.
+    """
 
     due: Callable  # steps done -> bool
     run: Callable  # state -> {metric: number} and the protocol
+    glance: Callable  # state -> {metric: number}
     floor: dict  # {metric: number} of real samples in place of generated ones
 
 
@@ -44,29 +51,40 @@ def evaluation(cfg: Config, playing: Game) -> Evaluation:
     if every is None:
         every = cfg.log_every if points else cfg.steps
     if not every:
-        return Evaluation(lambda done: False, lambda state: {}, {})
+        return Evaluation(lambda done: False, lambda state: {}, lambda state: {}, {})
     if points:
         measure, count, protocol = _of_points(cfg, playing)
+        classified = None
     else:
-        measure, count, protocol = _of_images(cfg, playing)
+        measure, count, protocol, classified = _of_images(cfg, playing)
     averaged = f"ema {cfg.ema}" if cfg.ema else "last iterate"
     protocol = f"{count} samples, {protocol}, {averaged}"
-    draw, real = game.sampler(playing), _real(playing)
-    labels = jax.jit(lambda key: real(key, count)[1])  # of data, without the data
+    real = functools.partial(data.draw, playing.dataset)
+    # of the data, without the data
+    labels = jax.jit(lambda key, count: real(key, count)[1], static_argnums=1)
 
-    def run(state: State) -> dict:
+    def drawn(state, count):
         key = jax.random.fold_in(state.key, step.EVALUATION)
         z_key, label_key, own_key = jax.random.split(key, 3)
         z = jax.random.normal(z_key, (count, cfg.latent))
-        label = labels(label_key)
+        label = labels(label_key, count)
         generator = step.generator(state)
-        drawn = np.concatenate(
-            [
-                np.asarray(draw(generator, z[i : i + _CHUNK], label[i : i + _CHUNK]))
-                for i in range(0, count, _CHUNK)
-            ]
-        )
-        found = measure(drawn, own_key)
+        parts = [
+            np.asarray(
+                playing.draw(generator, z[i : i + _CHUNK], label[i : i + _CHUNK])
+            )
+            for i in range(0, count, _CHUNK)
+        ]
+        return np.concatenate(parts), own_key
+
+    def glance(state: State) -> dict:
+        if classified is None:
+            return {}
+        samples, _ = drawn(state, min(count, _CHUNK))
+        return {"classes_seen": len(np.unique(classified(samples)))}
+
+    def run(state: State) -> dict:
+        found = measure(*drawn(state, count))
         return {name: float(value) for name, value in found.items()} | {
             "protocol": protocol
         }
@@ -76,24 +94,7 @@ def evaluation(cfg: Config, playing: Game) -> Evaluation:
 
     key = jax.random.fold_in(jax.random.key(cfg.seed), step.EVALUATION)
     floor = {name: float(x) for name, x in measure(real(key, count)[0], key).items()}
-    return Evaluation(due, run, floor)
-
-
-def _real(playing):
-    """``(key, count) -> [count, ...], [count]``: samples of the training split."""
-    dataset = playing.dataset
-
-    def draw(key, count):
-        return data.batch(
-            dataset.rows,
-            dataset.labels,
-            key,
-            count,
-            noise=dataset.noise,
-            stack=dataset.stack,
-        )
-
-    return draw
+    return Evaluation(due, run, glance, floor)
 
 
 def _of_points(cfg, playing):
@@ -108,17 +109,21 @@ def _of_points(cfg, playing):
 
 def _of_images(cfg, playing):
     """Of images, signals and stacks of images, by a classifier of single ones."""
-    name = _STACKED if playing.dataset.stack > 1 else cfg.dataset
-    train, test = (data.load(name, cfg.data_dir, split) for split in ("train", "test"))
+    train = playing.dataset
+    name = _STACKED if train.stack > 1 else cfg.dataset
+    try:
+        test = data.load(name, cfg.data_dir, "test")
+    except UsageError as error:
+        raise UsageError(f"{error}. Or train without metrics: --eval-every 0") from None
     network = features.network(
         name, (train.rows, train.labels), (test.rows, test.labels)
     )
     of = functools.partial(features.compute, network.apply)
-    if playing.dataset.stack > 1:
-        against = f"{train.classes**playing.dataset.stack} equal classes"
-        measure = _of_stacks(of, train.classes)
-        protocol = f"{against}, {network.name}"
-        return measure, cfg.eval_samples, protocol
+    classified = _classified(of, train.stack, test.classes)
+    if train.stack > 1:
+        measure = _of_stacks(classified, train.classes)
+        protocol = f"{train.classes} equal classes, {network.name}"
+        return measure, cfg.eval_samples, protocol, classified
     count = min(cfg.eval_samples, len(test.rows))
     reference = of(data.scaled(test.rows[:count]))
     compare = jax.jit(images)
@@ -126,17 +131,23 @@ def _of_images(cfg, playing):
     def measure(samples, key):
         return compare(of(samples), reference, key)
 
-    return measure, count, f"test split, {network.name}"
+    return measure, count, f"test split, {network.name}", classified
 
 
-def _of_stacks(of, classes):
+def _classified(of, stack, classes):
+    """Of samples, the class of each; of stacks, those of all rows as one number."""
+
+    def labels(samples):
+        rows = np.split(samples, stack, axis=-1)
+        found = [jnp.argmax(of(row)[1], axis=1) for row in rows]
+        return histogram.joint(jnp.stack(found, axis=1), classes)
+
+    return labels
+
+
+def _of_stacks(classified, classes):
     def measure(samples, key):
-        digits = [
-            jnp.argmax(of(samples[..., c : c + 1])[1], axis=1)
-            for c in range(samples.shape[-1])
-        ]
-        labels = histogram.joint(jnp.stack(digits, axis=1), classes)
-        counts = histogram.count(labels, classes ** len(digits))
+        counts = histogram.count(classified(samples), classes)
         return {
             "modes": histogram.modes(counts),
             "reverse_kl": histogram.kl_to_uniform(counts),

@@ -6,13 +6,11 @@ of guided-diffusion (ADM) reads ``arr_0`` of an npz, ``[N, H, W, 3]`` uint8, and
 nothing into anything, so a grey image is repeated in it.
 """
 
-import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
@@ -102,20 +100,16 @@ def to_uint8(samples) -> np.ndarray:
 
 def _drawn(playing, cfg, generator, count, seed) -> Iterator:
     """Chunks of images ``[n, H, W, C]`` uint8 and of labels ``[n]``."""
-    draw, dataset = game.sampler(playing), playing.dataset
-    label_of = jax.jit(functools.partial(_of, dataset), static_argnums=1)
+    label_of = jax.jit(lambda key: data.draw(playing.dataset, key, _CHUNK)[1])
     for i in range(0, count, _CHUNK):
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), i), 2)
         z = jax.random.normal(keys[0], (_CHUNK, cfg.latent))
-        label = label_of(keys[1], _CHUNK)[1]
+        label = label_of(keys[1])
         kept = min(_CHUNK, count - i)  # of a whole chunk, which compiles once
-        yield to_uint8(draw(generator, z, label))[:kept], np.asarray(label)[:kept]
-
-
-def _of(dataset, key, count):
-    """``count`` samples of a data set and their labels."""
-    rows, labels = jnp.asarray(dataset.rows), jnp.asarray(dataset.labels)
-    return data.batch(rows, labels, key, count, stack=dataset.stack)
+        yield (
+            to_uint8(playing.draw(generator, z, label))[:kept],
+            np.asarray(label)[:kept],
+        )
 
 
 def _reference(out, cfg, playing) -> dict:
@@ -124,7 +118,7 @@ def _reference(out, cfg, playing) -> dict:
     rows, labels, count = test.rows, test.labels, len(test.rows)
     made = {"split": "test", "count": count}
     if test.stack > 1:
-        rows, labels = _of(test, jax.random.key(0), count)
+        rows, labels = data.draw(test, jax.random.key(0), count)
         rows = to_uint8(rows)
         made["stacked"] = "at random, with seed 0"
     chunks = (

@@ -30,6 +30,7 @@ class Game(NamedTuple):
     nets: Pair
     tx: Pair
     rules: step.Rules
+    draw: Callable  # (G's Variables, z [N, L], label [N]) -> samples [N, ...], compiled
 
 
 def build(cfg: Config) -> Game:
@@ -65,10 +66,8 @@ def build(cfg: Config) -> Game:
         )
     except ValueError as error:
         raise UsageError(f"--model {cfg.model}, {cfg.dataset}: {error}") from None
-    tx = Pair(*[_optimizer(cfg, player) for player in Pair._fields])
-    if cfg.clip_weights:
-        tx = tx._replace(d=optax.chain(tx.d, penalties.clip_weights(cfg.clip_weights)))
-    return Game(dataset, nets, tx, _rules(cfg, dataset))
+    draw = jax.jit(lambda generator, z, label: nets.g.apply(generator, z, label)[0])
+    return Game(dataset, nets, players(cfg), rules(cfg, dataset), draw)
 
 
 def architecture(cfg: Config, player: str) -> models.Architecture:
@@ -90,10 +89,17 @@ def architecture(cfg: Config, player: str) -> models.Architecture:
     )
 
 
-def _rules(cfg: Config, dataset: data.Dataset) -> step.Rules:
-    trial = optax.partition(
-        {player: _optimizer(cfg, player) for player in Pair._fields}, Pair("d", "g")
-    )
+def players(cfg: Config) -> Pair:
+    """The optimizers; of numbers, learning rates and decays may be traced."""
+    tx = Pair(*[_optimizer(cfg, player) for player in Pair._fields])
+    if cfg.clip_weights:
+        tx = tx._replace(d=optax.chain(tx.d, penalties.clip_weights(cfg.clip_weights)))
+    return tx
+
+
+def rules(cfg: Config, dataset: data.Dataset) -> step.Rules:
+    """What is played; the numbers of the penalty and of lookahead may be traced."""
+    trial = optax.partition(players(cfg)._asdict(), Pair("d", "g"))
     return step.Rules(
         loss=LOSSES[cfg.loss],
         batch_size=cfg.batch_size,
@@ -118,7 +124,10 @@ def _penalty(cfg: Config) -> Callable:
     terms = [penalties.PENALTIES[name] for name in cfg.penalties]
 
     def penalty(d, real, fake, keys):
-        return cfg.penalty_weight * sum(term(d, real, fake, keys) for term in terms)
+        own = jax.vmap(lambda key: jax.random.split(key, len(terms)))(keys)
+        return cfg.penalty_weight * sum(
+            term(d, real, fake, own[:, i]) for i, term in enumerate(terms)
+        )
 
     return penalty
 
@@ -148,14 +157,3 @@ def restored(
     cfg = config.load(run_dir)
     playing = build(cfg)
     return cfg, playing, checkpoint.restore(run_dir, fresh(cfg, playing), at)
-
-
-def sampler(game: Game) -> Callable:
-    """``(generator, z [N, L], label [N]) -> samples``, compiled once for each N.
-
-    ``generator`` is what :func:`step.generator` finds in a state. A generator that is
-    not told the class ignores the label.
-    """
-    return jax.jit(
-        lambda generator, z, label: game.nets.g.apply(generator, z, label)[0]
-    )

@@ -43,7 +43,7 @@ class Search(NamedTuple):
     """How latent points are searched for."""
 
     steps: int = 300
-    restarts: int = 8
+    restarts: int = 8  # as many as there are classes to be told, if these are more
     optimizer: str = "adam"  # a name in subsel.gan.optimizers.OPTIMIZERS
     learning_rate: float = 0.05
     loss: str = "l2"  # of visible pixels, l1 or l2
@@ -140,8 +140,9 @@ def finder(nets: Pair, latent: int, classes: int, search: Search) -> Callable:
 
     @jax.jit
     def find(variables, images, seen, key):
-        starts = jax.random.normal(key, (len(images), search.restarts, latent))
-        label = jnp.arange(search.restarts) % max(classes, 1)
+        restarts = max(search.restarts, classes)
+        starts = jax.random.normal(key, (len(images), restarts, latent))
+        label = jnp.arange(restarts) % max(classes, 1)
         drawn, loss, z = of_images(variables, images, seen, starts, label)
         best = jnp.argmin(jnp.where(jnp.isnan(loss), jnp.inf, loss), axis=1)
         images = jnp.arange(len(images))
@@ -197,7 +198,7 @@ def inpaint(
             or a D of packed samples, which cannot judge one alone.
     """
     cfg = config.load(run_dir)
-    _check(cfg, images, search)
+    _check(cfg, search, seed)
     playing = game.build(cfg)
     dataset = playing.dataset
     if dataset.noise or dataset.stack > 1:
@@ -229,7 +230,7 @@ def inpaint(
     return {name: rmse(x, truth, seen) for name, x in pasted.items()}, out
 
 
-def _check(cfg, images, search):
+def _check(cfg, search, seed):
     one_of("optimizer", search.optimizer, OPTIMIZERS)
     one_of("loss", search.loss, LOSSES)
     for name in ("steps", "restarts"):
@@ -239,8 +240,8 @@ def _check(cfg, images, search):
         if not 0 <= getattr(search, name) < np.inf:
             flag = name.replace("_", "-")
             raise UsageError(f"--{flag} {getattr(search, name)}: expected 0 or more")
-    if images < 1:
-        raise UsageError(f"--images {images}: expected 1 or more")
+    if seed < 0:
+        raise UsageError(f"--seed {seed}: expected 0 or more")
     if cfg.pack > 1 and search.realism:
         raise UsageError(
             f"D of this run judges {cfg.pack} samples together: use --realism 0"
@@ -250,6 +251,8 @@ def _check(cfg, images, search):
 def _unseen(cfg, count, seed):
     """``count`` images of the test split, scaled, without repetition."""
     test = data.load(cfg.dataset, cfg.data_dir, "test").rows
+    if not 1 <= count <= len(test):
+        raise UsageError(f"--images {count}: expected 1 to {len(test)}, the test split")
     order = np.random.default_rng(seed).permutation(len(test))[:count]
     return np.asarray(data.scaled(test[order]))
 

@@ -18,6 +18,7 @@ def alternating(gradient: Pair, tx: Pair, d_steps: int) -> Callable:
     """D moves ``d_steps`` times, then G against the new D.
 
     G is shown what D was shown last, so that with one step of D, G runs forward once.
+    What is reported of D is the mean over its steps.
     """
 
     def move(state, draw):
@@ -35,13 +36,15 @@ def alternating(gradient: Pair, tx: Pair, d_steps: int) -> Callable:
 
         d = state.params.d, state.stats.d, state.opt.d
         if d_steps > 1:
-            d, _ = jax.lax.scan(
-                lambda d, i: (improve(d, i, draw(i))[0], None),
-                d,
-                jnp.arange(d_steps - 1),
+            d, earlier = jax.lax.scan(
+                lambda d, i: improve(d, i, draw(i)), d, jnp.arange(d_steps - 1)
             )
         batch = draw(d_steps - 1)
         (d, d_stats, d_opt), d_seen = improve(d, d_steps - 1, batch)
+        if d_steps > 1:
+            d_seen = jax.tree.map(
+                lambda before, last: (jnp.sum(before) + last) / d_steps, earlier, d_seen
+            )
         stats = state.stats._replace(d=d_stats)
 
         def found_at(params):
@@ -84,7 +87,7 @@ def joint(
             state.params,
             grad_fn=lambda params: Pair(*[one.grads for one in found_at(params)]),
         )
-        moved, metrics = {}, _reports("pair", selected)
+        moved, metrics = {}, _reports("pair", getattr(selected, "report", ()))
         for player in Pair._fields:
             own = getattr(state.params, player)
 
@@ -119,8 +122,7 @@ def _update(player, tx, grads, opt, params, found_at):
     updates, opt = tx.update(
         grads, opt, params, grad_fn=lambda params: found_at(params).grads
     )
-    metrics = {f"{player}_grad_norm": optax.tree.norm(grads)} | _reports(player, opt)
-    return optax.apply_updates(params, updates), opt, metrics
+    return optax.apply_updates(params, updates), opt, _reports(player, opt)
 
 
 def _reports(who, state):

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from subsel.gan.losses import Loss
 from subsel.gan.models import Variables
@@ -78,9 +79,13 @@ def objectives(
     def shown(x, keys):
         return packed(augment(x, keys), pack)
 
+    def split(batch):
+        """``[B, 3]``: of each sample, for real and generated ones and the penalty."""
+        return jax.vmap(lambda key: jax.random.split(key, 3))(batch.keys)
+
     def judged(params, stats, batch, fake):
         """Logits of real and generated samples, D's statistics after them, and both."""
-        keys = jax.vmap(lambda key: jax.random.split(key, 2))(batch.keys)
+        keys = split(batch)
         real, fake = shown(batch.real, keys[:, 0]), shown(fake, keys[:, 1])
         d = Variables(params.d, stats.d)
         on_real, after = nets.d.apply(d, real, batch.label, True)
@@ -105,7 +110,7 @@ def objectives(
                 d = Variables(params.d, stats.d)
                 return nets.d.apply(d, x, batch.label, True)[0]
 
-            return penalty_every * penalty(logits, *samples, batch.keys[::pack])
+            return penalty_every * penalty(logits, *samples, split(batch)[::pack, 2])
 
         if penalty_every == 1:
             report["d_penalty"] = due()
@@ -164,6 +169,7 @@ def gradients(objective: Pair, microbatches: int, devices: Devices) -> Pair:
                     microbatches,
                 )
             grads, report = devices.mean((found.grads, found.report))
+            report[f"{player}_grad_norm"] = optax.tree.norm(grads)
             return Found(grads, found.stats, report)
 
         return of_batch

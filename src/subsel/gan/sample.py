@@ -19,7 +19,7 @@ def picture(
     0 on and around.
     """
     label = jnp.arange(len(z)) * rows // len(z) % playing.dataset.classes
-    drawn = np.asarray(game.sampler(playing)(generator, z, label))
+    drawn = np.asarray(playing.draw(generator, z, label))
     pictures.samples(path, drawn, playing.dataset.rows, columns)
 
 

@@ -12,13 +12,14 @@ _HIGHER_IS_BETTER = {
     *("modes", "modes_honest", "high_quality", "classes", "class_entropy"),
     *("classifier_score", "precision", "recall", "density", "coverage"),
 }
+_NEITHER = {"kernel_distance_error"}
 _CURVES = {
     "loss": ("d_loss", "g_loss"),
     "D of real and generated samples": ("d_real", "d_fake"),
     "length of the gradient": ("d_grad_norm", "g_grad_norm"),
-    "modes or classes": ("modes", "modes_honest", "classes"),
+    "modes or classes": ("modes", "modes_honest", "classes", "classes_seen"),
     "share": ("high_quality", "precision", "recall", "density", "coverage"),
-    "distance": ("frechet", "mmd", "sliced_wasserstein"),
+    "distance": ("frechet", "kernel_distance", "mmd", "sliced_wasserstein"),
     "KL to uniform": ("reverse_kl", "class_kl"),
 }
 
@@ -35,12 +36,12 @@ def write(run_dir: Path, cfg: Config, rows: list[dict], floor: dict) -> None:
 
 def best(rows: list[dict], name: str) -> tuple[float | None, int | str]:
     """The best value of a metric over a run, and its step; None and "-" without one."""
-    sign = -1 if name in _HIGHER_IS_BETTER else 1
-    seen = [(sign * row[name], row["step"]) for row in rows if _number(row.get(name))]
-    if not seen:
+    seen = [(row[name], row["step"]) for row in rows if _number(row.get(name))]
+    if not seen or name in _NEITHER:
         return None, "-"
-    value, step = min(seen)
-    return sign * value, step
+    if name in _HIGHER_IS_BETTER:
+        return max(seen, key=lambda one: (one[0], -one[1]))
+    return min(seen, key=lambda one: abs(one[0]))  # unbiased distances may be negative
 
 
 def _lines(run_dir, cfg, rows, floor):

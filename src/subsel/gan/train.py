@@ -76,6 +76,10 @@ def _folder(cfg: Config) -> Path:
             config.save(cfg, run_dir)
             return run_dir
         except FileExistsError:
+            if cfg.run_dir:
+                raise UsageError(
+                    f"--run-dir {run_dir} is a file: choose a folder"
+                ) from None
             continue
         except OSError as error:
             raise UsageError(
@@ -120,6 +124,9 @@ def _loop(
             if judge.due(done + cfg.log_every) and not stop:
                 bar.set_description("evaluating")
                 found = judge.run(state)
+            elif not stop:
+                found = judge.glance(state)
+            if not stop:
                 _picture(run_dir, done + cfg.log_every, playing, cfg, state)
             record.append(run_dir, done + 1, metrics, found)
             if stop:
@@ -149,7 +156,8 @@ def _shown(metrics, found) -> dict[str, str]:
     """What the progress line has room for; how many modes or classes G still makes."""
     names = ("d_loss", "g_loss", "d_grad_norm", "g_grad_norm")
     shown = {name: f"{metrics[name][-1]:.4f}" for name in names}
-    of_found = ("modes_honest", "modes", "classes", "high_quality", "frechet")
+    of_found = ("modes_honest", "modes", "classes", "classes_seen")
+    of_found += ("high_quality", "frechet")
     return shown | {name: f"{found[name]:.4g}" for name in of_found if name in found}
 
 
@@ -252,8 +260,12 @@ def _finish(
     print("  config.json, checkpoints/   to resume or to sample from")
     for player in ("d", "g"):
         if f"{player}_fired" in rows[-1]:
-            fired = sum(row[f"{player}_fired"] for row in rows)
-            print(f"Zero rule acted in {fired:.0f} of {cfg.steps} updates of {player}.")
+            each = cfg.d_steps if player == "d" else 1
+            fired = each * sum(row[f"{player}_fired"] for row in rows)
+            print(
+                f"Zero rule acted in {fired:.0f} of {each * cfg.steps} updates of "
+                f"{player}."
+            )
     walk = " --interpolate" if playing.dataset.rows.ndim > 2 else ""
     print(f"\nNext: python experiments/sample.py {run_dir}{walk}")
     print("      python experiments/train_gan.py --help")

@@ -2,8 +2,8 @@
 
 Miyato, Kataoka, Koyama and Yoshida, Spectral normalization for generative adversarial
 networks, 2018, and the authors' program for what its tables leave open. They have
-batch normalisation in G, by class where there are any, spectral normalisation in D, and
-a slope of 0. By how often the sides are halved:
+batch normalisation in G, by class where there are any, and a slope of 0; spectral
+normalisation in D is theirs, and here an option. By how often the sides are halved:
 
 - up to 3 times (32 pixels, table 4): all blocks of D have ``width`` channels, those of
   G twice as many; the paper's are 128 and 256. D halves twice at most.
