@@ -1,7 +1,10 @@
 """Named configurations, each with the note of the laboratory that it was checked in.
 
-What they reached, seed by seed, is in ``results/recipes.json``, written by
-``python experiments/recipes.py``.
+``python experiments/recipes.py NAME --seeds N`` trains and measures one, and writes
+what each seed reached, and what real samples score, to ``results/recipes.json``. The
+notes give the median of all seeds and the range in brackets, with the average of G's
+weights and 10,000 samples, at the last step. Minutes are those of a seed on one or two
+cores of an Intel Xeon that others used too; nothing here has run on a GPU.
 """
 
 from dataclasses import replace
@@ -31,7 +34,13 @@ _POINTS = Config(
 
 
 def ring() -> Config:
-    """Eight Gaussians on a circle, every one of them."""
+    """Eight Gaussians on a circle, every one of them.
+
+    ``recipes.py ring --seeds 10``, 0.6 to 1.5 minutes. 8 of 8 modes by the honest rule
+    with 10 seeds of 10, 98.2 % of high quality [97.6, 98.4] where real samples have
+    98.9, reverse KL 0.0008 [0.0001, 0.0019]. The best published: 7.8, 95.9 %, 0.07
+    with 2,500 samples (PacGAN4, Lin 2018), where this has 8, 98.2 %, 0.0017.
+    """
     return replace(
         _POINTS,
         dataset="ring",
@@ -42,7 +51,13 @@ def ring() -> Config:
 
 
 def grid() -> Config:
-    """Twenty-five Gaussians on a grid, every one of them."""
+    """Twenty-five Gaussians on a grid, every one of them.
+
+    ``recipes.py grid --seeds 10``, 1 to 2.2 minutes. 25 of 25 modes by the honest rule
+    with 10 seeds of 10, 96.0 % of high quality [94.7, 96.9], reverse KL 0.0024
+    [0.0011, 0.0055]. The best published: 24.8, 93.6 %, 0.04 with 2,500 samples after
+    400,000 steps (PacGAN4, Lin 2018), where this has 25, 96.0 %, 0.006 after 16,000.
+    """
     return replace(_POINTS, dataset="grid", penalty_weight=0.2, steps=16_000)
 
 
@@ -51,6 +66,9 @@ def ring_collapse() -> Config:
 
     Its networks, loss, noise, rates and batch; not its orthogonal initial weights, nor
     the quarter that D takes of its input.
+
+    ``recipes.py ring-collapse``, 2.4 to 4.9 minutes. No mode by the honest rule with 5
+    seeds of 5, 0.7 % of high quality [0.1, 1.2], reverse KL 1.3 [0.6, 2.1].
     """
     return Config(
         dataset="ring",
@@ -69,7 +87,20 @@ def ring_collapse() -> Config:
 
 
 def ring_cured() -> Config:
-    """The same weak networks, loss, batch and steps, trained as :func:`ring` is."""
+    """The same weak networks, loss, batch and steps, trained as :func:`ring` is.
+
+    ``recipes.py ring-cured``, 2.4 to 2.7 minutes. 8 of 8 modes by the honest rule with
+    5 seeds of 5, 95.4 % of high quality [94.3, 95.5], reverse KL 0.0003.
+
+    Of the parts, ``train_gan.py --recipe NAME``, seed 0, honest modes and quality:
+
+    - ring-cured ``--pack 1 --ema 0 --learning-rate 1e-3``: 7, 68 %
+    - ring-collapse ``--game extragradient --learning-rate 1e-3 --b1 0 --schedule
+      cosine``: 6, 54 %
+    - ring-collapse ``--pack 2 --d-learning-rate 1e-3``: 1, 12 %
+    - ring-collapse ``--d-steps 5 --d-learning-rate 1e-3 --g-learning-rate 2e-4
+      --schedule cosine``: 0, 1 %
+    """
     return replace(
         ring_collapse(),
         **_TRAINING,
@@ -97,17 +128,33 @@ _IMAGES = Config(
 
 
 def mnist_dcgan() -> Config:
-    """Handwritten digits by convolutions."""
+    """Handwritten digits by convolutions.
+
+    ``recipes.py mnist-dcgan``, 7 to 22 minutes on one core. Fréchet distance 0.106
+    [0.098, 0.110] where real samples have 0.097 and the halves of the data 0.089;
+    coverage 0.92, density 0.86 [0.84, 0.87], which was to be 0.9; recall 0.92.
+    """
     return replace(_IMAGES, dataset="mnist")
 
 
 def fashion_dcgan() -> Config:
-    """Clothes by convolutions."""
+    """Clothes by convolutions.
+
+    ``recipes.py fashion-dcgan``, 7 to 29 minutes on one core. Fréchet distance 0.157
+    [0.147, 0.176] where real samples have 0.047 and the halves of the data 0.041, so
+    beyond the twice that was aimed at; coverage 0.90 [0.89, 0.91], density 0.87
+    [0.86, 0.88], recall 0.88.
+    """
     return replace(_IMAGES, dataset="fashion_mnist")
 
 
 def stacked_mnist() -> Config:
-    """Three digits on each other: a thousand modes, and nobody tells which."""
+    """Three digits on each other: a thousand modes, and nobody tells which.
+
+    ``recipes.py stacked-mnist --seeds 1``, 34 minutes on half a core. 971 modes and a
+    reverse KL of 0.36 with 26,000 samples, where real ones have 1,000 and 0.026, and
+    PacDCGAN2 1,000 and 0.06 (Lin 2018). A wider network needs a GPU, and was not tried.
+    """
     return replace(
         _IMAGES,
         dataset="stacked_mnist",
@@ -121,7 +168,12 @@ def stacked_mnist() -> Config:
 
 
 def digits() -> Config:
-    """8x8 digits, by convolutions too."""
+    """8x8 digits, by convolutions too.
+
+    ``recipes.py digits``, 0.9 to 1.2 minutes. Fréchet distance 0.18 [0.15, 0.23], which
+    is that between the halves of the real data (0.18, ``feature_networks.json``);
+    density 1.08 [1.05, 1.15], coverage 0.95 [0.94, 0.95], with 599 samples.
+    """
     return replace(
         _IMAGES,
         dataset="digits",
@@ -133,7 +185,12 @@ def digits() -> Config:
 
 
 def mnist_mlp() -> Config:
-    """The article's networks, noise and batch, on its data."""
+    """The article's networks, noise and batch, on its data.
+
+    ``recipes.py mnist-mlp``, 2.9 to 5.3 minutes. Fréchet distance 2.53 [2.49, 2.67]
+    where real samples have 0.097, density 0.60 [0.59, 0.61], coverage 0.63
+    [0.62, 0.64]: dense layers of 128 do not do better.
+    """
     return Config(
         **_TRAINING,
         dataset="mnist",
