@@ -31,11 +31,9 @@ import jax
 import numpy as np
 import tyro
 
-from subsel.gan import config, data, game, models, step
+from subsel.gan import config, data, game, step
 from subsel.gan.config import Config
-from subsel.gan.losses import LOSSES
 from subsel.gan.objective import Pair
-from subsel.gan.optimizers import OPTIMIZERS
 from subsel.lab.errors import UsageError, exit_status
 from subsel.lab.files import atomic
 from subsel.lab.timing import (
@@ -147,15 +145,8 @@ def measure(cfg: Config, count: int, rounds: int, quick: bool) -> dict:
 def contender(cfg: Config, images: np.ndarray, optimizer: str) -> tuple:
     """The game on these images, its state, and the pool that batches are drawn from."""
     cfg = replace(cfg, optimizer=optimizer)
-    arch = game.architecture
-    nets = Pair(
-        d=models.discriminator(arch(cfg, "d"), SHAPE),
-        g=models.generator(arch(cfg, "g"), cfg.latent, SHAPE),
-    )
-    tx = Pair(*[OPTIMIZERS[optimizer](cfg.learning_rate, cfg.b1, cfg.b2)] * 2)
-    rules = step.Rules(LOSSES[cfg.loss], cfg.batch_size, cfg.latent)
     pool = images, np.zeros(len(images), np.int32)
-    built = game.Game(data.Dataset("random", *pool, 0.0), nets, tx, rules)
+    built = game.build(cfg, data.Dataset("random", *pool, 0.0))
     pool = jax.device_put(pool, step.sharding())
     return built, game.fresh(cfg, built), pool
 

@@ -23,7 +23,7 @@ LABELS = {"none": (), "clip": ()} | {name: (name,) for name in penalties.PENALTI
 def chosen(loss, regulariser, **options):
     """The configuration of one combination."""
     tiny = {"width": 2, "latent": 3, "batch_size": BATCH}
-    if options.get("model") != "resnet":
+    if options.get("model", "mlp") == "mlp":
         tiny["hidden"] = (4,)
     return Config(
         loss=loss,

@@ -72,6 +72,7 @@ def test_a_run_leaves_what_the_readme_promises(undisturbed):
         "config.json",
         "metrics.jsonl",
         "samples.png",
+        "samples",
         "curves.png",
         "summary.md",
         "checkpoints",
@@ -80,6 +81,7 @@ def test_a_run_leaves_what_the_readme_promises(undisturbed):
     assert [row["step"] for row in rows] == list(range(1, 601))
     assert all(np.isfinite([row["d_loss"], row["g_loss"]]).all() for row in rows)
     assert image.imread(run_dir / "samples.png").std() > 0.1
+    assert len(list((run_dir / "samples").iterdir())) == 600 / 50  # one a report
     assert "step 600: d_loss" in out and str(run_dir) in out and "Next:" in out
     assert "600/600" in err and "d_loss" in err  # the progress bar
     assert json.loads((run_dir / "config.json").read_text())["optimizer"] == "subsel"

@@ -33,13 +33,15 @@ class Game(NamedTuple):
     draw: Callable  # (G's Variables, z [N, L], label [N]) -> samples [N, ...], compiled
 
 
-def build(cfg: Config) -> Game:
+def build(cfg: Config, dataset: data.Dataset | None = None) -> Game:
     """The data set, networks, optimizers and rules of a checked configuration.
+
+    ``dataset`` takes the place of the one that ``cfg`` names.
 
     Raises:
         UsageError: the data cannot be had, or do not go with the networks.
     """
-    dataset = data.load(cfg.dataset, cfg.data_dir)
+    dataset = dataset or data.load(cfg.dataset, cfg.data_dir)
     shape, classes = dataset.shape, dataset.classes if cfg.conditional else 0
     points = len(shape) == 1
     if cfg.augment and len(shape) < 3:
