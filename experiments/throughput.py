@@ -13,8 +13,8 @@ library does in the same rounds, at the size of D's first layer or large and squ
 The contenders take turns, so that a busy machine is busy for all of them, and a ratio
 is the median over rounds of the two times of one round. PyTorch is optional.
 
-About two minutes on 2 cores of an Intel Xeon with PyTorch 2.13, 15 turns of 200 steps:
-1.13 times PyTorch eager with optax.adam, 1.02 with subsel.adam, 0.31 and 0.26 of the
+About a minute on 2 cores of an Intel Xeon with PyTorch 2.13, 15 turns of 200 steps:
+1.04 times PyTorch eager with optax.adam, 0.91 with subsel.adam, 0.33 and 0.28 of the
 floor (results/throughput.json).
 """
 
