@@ -120,10 +120,9 @@ def main(
     print(table(report))
     picture(out.with_suffix(".png"), report)
     sheet = out.with_name(f"{out.stem}_samples.png")
-    if not sheet.exists():  # it takes one GAN more
-        few = chosen(playing.dataset, shots[-1], 0)
-        drawn = np.asarray(gan(few, 0)[0][: 10 * playing.dataset.classes])
-        pictures.grid(sheet, drawn, playing.dataset.classes)
+    few = chosen(playing.dataset, shots[-1], 0)
+    drawn = np.asarray(gan(few, 0)[0][: 10 * playing.dataset.classes])
+    pictures.grid(sheet, drawn, playing.dataset.classes)
     print(f"\nsaved as {out}, {out.with_suffix('.png')} and {sheet}")
 
 

@@ -108,8 +108,7 @@ def measure(cfg: Config, folder: Path) -> dict:
         "real": judge.floor,
     }
     if cfg.ema:
-        last = dataclasses.replace(cfg, ema=0.0)
-        found["last_iterate"] = evaluation(last, playing).run(state._replace(ema=()))
+        found["last_iterate"] = judge.run(state._replace(ema=()))
     if playing.dataset.noise:
         fewer = dataclasses.replace(cfg, eval_samples=2500)
         found["of_2500"] = evaluation(fewer, playing).run(state)

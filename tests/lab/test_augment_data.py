@@ -1,6 +1,5 @@
 """The comparison is fair and resumes; what it finds is not a test's business."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -15,14 +14,6 @@ from subsel.lab.errors import UsageError
 
 SCRIPT = Path(__file__).parents[2] / "experiments" / "augment_data.py"
 TINY = "--quick --gan-steps 2 --steps 2 --generated 100".split()
-
-
-@pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("augment_data", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_the_experiment_runs_and_keeps_what_is_done(tmp_path):

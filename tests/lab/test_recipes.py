@@ -1,6 +1,5 @@
 """The script of the recipes, in its quick form, and that its figures are not stale."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -14,14 +13,6 @@ from subsel.lab.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "experiments" / "recipes.py"
-
-
-@pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("recipes", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_the_quick_form_measures_and_keeps_what_is_done(tmp_path):

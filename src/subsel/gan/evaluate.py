@@ -57,8 +57,6 @@ def evaluation(cfg: Config, playing: Game) -> Evaluation:
         classified = None
     else:
         measure, count, protocol, classified = _of_images(cfg, playing)
-    averaged = f"ema {cfg.ema}" if cfg.ema else "last iterate"
-    protocol = f"{count} samples, {protocol}, {averaged}"
     real = functools.partial(data.draw, playing.dataset)
     # of the data, without the data
     labels = jax.jit(lambda key, count: real(key, count)[1], static_argnums=1)
@@ -85,8 +83,9 @@ def evaluation(cfg: Config, playing: Game) -> Evaluation:
 
     def run(state: State) -> dict:
         found = measure(*drawn(state, count))
+        averaged = f"ema {cfg.ema}" if state.ema else "last iterate"
         return {name: float(value) for name, value in found.items()} | {
-            "protocol": protocol
+            "protocol": f"{count} samples, {protocol}, {averaged}"
         }
 
     def due(done: int) -> bool:

@@ -16,11 +16,11 @@ Moving by t and multiplying by W_t commute. What is moved is the side with fewer
 channels: as q copies next to each other before one product, or as q parts of one
 product that are added up.
 
-Inside of a loop XLA hands a CPU the gradients of its convolutions as plain loops: those
-of a 4x4 convolution took 15 times as long as the same written as one product. Elsewhere
-XLA's own are used. The product is one of matrices, since XLA first writes a transposed
-copy of what is contracted over several axes, as for the kernel's gradient. Parts are
-split off, since the transpose of that joins them, and that of indexing adds up zeros.
+Inside of a loop XLA hands a CPU the gradients of its convolutions as plain loops, which
+take many times as long as the same written as one product. Elsewhere XLA's own are
+used. The product is one of matrices, since XLA first writes a transposed copy of what
+is contracted over several axes, as for the kernel's gradient. Parts are split off,
+since the transpose of that joins them, and that of indexing adds up zeros.
 
 Both functions stand in for ``lax.conv_general_dilated`` in ``flax.linen.Conv``.
 """
