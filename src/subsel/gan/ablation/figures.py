@@ -1,0 +1,358 @@
+"""The pictures of a report, as panels: together a PNG file, one by one in a page.
+
+All that is not data is drawn in a grey that is legible on white and on black; in a page
+it becomes the colour of the text around.
+"""
+
+import base64
+import functools
+import io
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import numpy as np  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.ticker import LogLocator, NullFormatter  # noqa: E402
+from PIL import Image  # noqa: E402
+
+from subsel.gan import data  # noqa: E402
+from subsel.gan.ablation.contestants import TASKS  # noqa: E402
+from subsel.gan.ablation.study import TARGET  # noqa: E402
+from subsel.lab.files import atomic  # noqa: E402
+
+INK = "#808080"
+COLOURS = ("#2f7ff0", "#ef4444", "#f59e0b", "#10b981", "#a855f7", "#06b6d4", "#ec4899")
+_ROLES = {"rule": COLOURS[0], "control": COLOURS[2], "optimizer": COLOURS[3]}
+_LARGEST = 150_000  # bytes of a PNG file
+_STYLE = {
+    "font.size": 8,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "subsel",
+    "text.parse_math": False,  # a name is no formula
+} | {f"{part}.color": INK for part in ("text", "xtick", "ytick", "grid")}
+_STYLE |= {"axes.edgecolor": INK, "axes.labelcolor": INK, "axes.titlesize": 8}
+_SPACES = 'xmlns:xlink="http://www.w3.org/1999/xlink"'
+_NOTHING = dict.fromkeys(("Creator", "Date", "Format", "Type"))  # no metadata
+
+
+class Picture(NamedTuple):
+    """Panels of one size in inches, and what is said of them."""
+
+    panels: list[tuple[str, Callable]]  # title, and what draws on axes
+    columns: int
+    size: tuple[float, float]
+    caption: str
+    pixels: bool = False  # too many marks for a drawing of lines
+
+
+def families(found: dict) -> dict[str, list[str]]:
+    """What is drawn in one panel: a rule with its controls; and those without any."""
+    about = found["contestants"]
+    groups = {}
+    for name, one in about.items():
+        if (root := one["control_of"]) not in (None, TARGET):
+            groups.setdefault(root, [root] if root in about else []).append(name)
+    kept = {TARGET, *(name for members in groups.values() for name in members)}
+    rest = {False: [], True: []}
+    for name in about:
+        if name not in kept:
+            rest[about[name]["rule"]].append(name)
+    alone = {"optimizers": rest[False], "rules without controls": rest[True]}
+    alone = {title: members for title, members in alone.items() if members}
+    controlled = {f"{root}, controls": members for root, members in groups.items()}
+    return (alone | controlled) or {TARGET: []}
+
+
+def order(found: dict) -> list[str]:
+    """All contestants, Adam first, and controls after what they control."""
+    members = [name for family in families(found).values() for name in family]
+    return [name for name in (TARGET, *members) if name in found["contestants"]]
+
+
+def role(one: dict) -> str:
+    """Of a contestant: control, rule or optimizer."""
+    return "control" if one["control_of"] else "rule" if one["rule"] else "optimizer"
+
+
+def pictures(found: dict) -> dict[str, Picture]:
+    """Those of a report, by the name of the file."""
+    every = {"scores": _scores(found), "curves": _curves(found)}
+    if found["overall"]:
+        every["profile"] = _profile(found)
+    every["tuning"] = _tuning(found)
+    every |= {f"samples-{slug(task)}": _samples(found, task) for task in found["tasks"]}
+    return {name: picture for name, picture in every.items() if picture.panels}
+
+
+def slug(name: str) -> str:
+    """A name that can be that of a file."""
+    return re.sub(r"[^\w.-]+", "-", name)
+
+
+def png(path: Path, picture: Picture) -> None:
+    """All panels, as a file of at most 150 kB where fewer pixels can bring that."""
+    figure = _figure(picture.panels, picture.columns, picture.size)
+    for dpi in (160, 130, 100, 80, 60):
+        content = _pixels(figure, dpi)
+        if len(content) <= _LARGEST:
+            break
+    with atomic(path) as part:
+        part.write_bytes(content)
+
+
+def inline(picture: Picture) -> list[str]:
+    """Each panel as an element of HTML."""
+    return [_element(panel, picture) for panel in picture.panels]
+
+
+def _element(panel, picture):
+    figure = _figure([panel], 1, picture.size)
+    if picture.pixels:
+        code = base64.b64encode(_pixels(figure, 180)).decode()
+        return f'<img alt="" src="data:image/png;base64,{code}">'
+    out = io.StringIO()
+    with matplotlib.rc_context(_STYLE):
+        figure.savefig(out, format="svg", transparent=True, metadata=_NOTHING)
+    drawing = out.getvalue()
+    drawing = drawing[drawing.index("<svg") :].replace(INK, "currentColor")
+    box = re.search(r'viewBox="[^"]*"', drawing).group()
+    drawing = re.sub(r"<svg[^>]*>", f"<svg {_SPACES} {box}>", drawing, count=1)
+    return re.sub(r' id="[a-z0-9]+_\w+"', "", drawing)  # the same in all panels
+
+
+def _pixels(figure, dpi):
+    """A PNG of few colours, which are enough for lines and for grey images."""
+    out = io.BytesIO()
+    with matplotlib.rc_context(_STYLE):
+        figure.savefig(out, dpi=dpi, transparent=True)
+    small = io.BytesIO()
+    with Image.open(out) as drawn:
+        few = drawn.quantize(48, method=Image.Quantize.FASTOCTREE)
+        few.save(small, "png", optimize=True)
+    return small.getvalue()
+
+
+def _figure(panels, columns, size):
+    columns = min(columns, len(panels))
+    rows = -(-len(panels) // columns)
+    with matplotlib.rc_context(_STYLE):
+        inches = (size[0] * columns, size[1] * rows)
+        figure = Figure(figsize=inches, layout="constrained")
+        every = figure.subplots(rows, columns, squeeze=False).flat
+        for axes in every[len(panels) :]:
+            axes.set_axis_off()
+        for axes, (title, draw) in zip(every, panels, strict=False):
+            axes.set_title(title, loc="left", fontweight="bold")
+            draw(axes)
+    return figure
+
+
+# ---------------------------------------------------------------- what is drawn
+
+
+def _by_family(found, draw, caption):
+    """A row for each family, with a panel for each task."""
+    panels = [
+        (f"{task}: {title}", functools.partial(draw, found, task, (TARGET, *members)))
+        for title, members in families(found).items()
+        for task in found["tasks"]
+        if any(task in found["cells"].get(name, {}) for name in members or [TARGET])
+    ]
+    return Picture(panels, len(found["tasks"]), (3.1, 2.7), caption)
+
+
+def _look(names):
+    """How each is drawn: Adam in the colour of the text."""
+    rest = {"lw": 1.3}
+    looks = [{"color": c} | rest for c in COLOURS * (len(names) // len(COLOURS) + 1)]
+    return zip(names, [{"color": INK, "lw": 2}, *looks], strict=False)
+
+
+def _legend(axes):
+    place = {"loc": "upper left", "bbox_to_anchor": (-0.13, -0.18), "borderpad": 0}
+    axes.legend(ncols=2, columnspacing=1, handlelength=1.2, **place)
+
+
+def _array(values):
+    return np.array([math.nan if x is None else x for x in values], float)
+
+
+def _line(axes, x, own, look, name, over=math.nan):
+    """A line with its band; ``over`` is where a band ends that has no end."""
+    line, low, high = map(_array, own)
+    high = np.where(np.isnan(high) & ~np.isnan(low), over, high)
+    axes.fill_between(x, low, high, color=look["color"], alpha=0.15, lw=0)
+    axes.plot(x, line, label=name, **look)
+
+
+def _curves(found):
+    return _by_family(
+        found,
+        _curve,
+        "Learning curves: the primary metric of the last iterate (smaller is better), "
+        "median and quartiles over seeds, against gradients of each player. Dotted: "
+        "what real samples score; dashed: the target. A line ends where half of the "
+        "runs have diverged.",
+    )
+
+
+def _curve(found, task, names, axes):
+    of = found["tasks"][task]
+    top = 2 * of["untrained"]
+    for name, look in _look(names):
+        if cell := found["cells"].get(name, {}).get(task):
+            own = [cell["curve"][key] for key in ("median", "low", "high")]
+            _line(axes, cell["curve"]["gradients"], own, look, name, over=2 * top)
+    axes.axhline(of["floor"], color=INK, lw=0.8, ls=":")
+    if of["target"] is not None:
+        axes.axhline(of["target"], color=INK, lw=0.8, ls="--")
+    if of["floor"] > 0:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set(ylim=(0.8 * of["floor"], top), xlabel="gradients", ylabel=of["primary"])
+    _legend(axes)
+
+
+def _tuning(found):
+    return _by_family(
+        found,
+        _expected,
+        "What tuning is worth: the expected score of the best of k trials drawn from "
+        "those of the study (Dodge 2019), on tuning seeds. 1 is what real samples "
+        "score, 0 an untrained generator.",
+    )
+
+
+def _expected(found, task, names, axes):
+    for name, look in _look(names):
+        if cell := found["cells"].get(name, {}).get(task):
+            best = _array(cell["expected_best"])
+            axes.plot(np.arange(1, len(best) + 1), best, label=name, **look)
+    axes.set(xlabel="trials", ylabel="expected best score", ylim=(0, None))
+    axes.grid(alpha=0.2)
+    _legend(axes)
+
+
+def _profile(found):
+    panels = [
+        (title, functools.partial(_run_scores, found, (TARGET, *members)))
+        for title, members in families(found).items()
+        if any(name in found["overall"] for name in members or [TARGET])
+    ]
+    caption = (
+        "Profiles over all tasks: the share of runs whose score is above each level, "
+        "with 95 % bands of the stratified bootstrap (Agarwal 2021). Higher is better."
+    )
+    return Picture(panels, 3, (3.1, 2.7), caption)
+
+
+def _run_scores(found, names, axes):
+    for name, look in _look(names):
+        if whole := found["overall"].get(name):
+            own = [whole["profile"][key] for key in ("line", "low", "high")]
+            _line(axes, found["levels"], own, look, name)
+    axes.set(xlabel="score", ylabel="share of runs above", ylim=(0, 1.02))
+    axes.grid(alpha=0.2)
+    _legend(axes)
+
+
+def _scores(found):
+    def of(task):
+        cells = {n: found["cells"].get(n, {}).get(task) for n in order(found)}
+        return {n: cell["score"] for n, cell in cells.items() if cell}
+
+    every = {task: of(task) for task in found["tasks"]}
+    whole = {n: found["overall"][n] for n in order(found) if n in found["overall"]}
+    every["all tasks"] = {name: one["score"] for name, one in whole.items()}
+    panels = [
+        (title, functools.partial(_dots, found, scores))
+        for title, scores in every.items()
+        if scores
+    ]
+    caption = (
+        "Scores: the mean of the middle half of the runs, with its 95 % interval; "
+        "the vertical band is Adam's. Blue: rules; amber: controls; green: other "
+        "optimizers. 1 is what real samples score."
+    )
+    height = 0.7 + 0.17 * max(map(len, every.values()), default=0)
+    return Picture(panels, 3, (3.6, height), caption)
+
+
+def _dots(found, scores, axes):
+    if TARGET in scores:
+        axes.axvspan(*scores[TARGET][1:], color=INK, alpha=0.25, lw=0)
+    for row, (name, (value, low, high)) in enumerate(scores.items()):
+        own = _ROLES[role(found["contestants"][name])] if name != TARGET else INK
+        axes.plot((low, high), (row, row), color=own, lw=1.6, alpha=0.7)
+        axes.plot(value, row, "o", color=own, ms=4)
+    axes.set_yticks(range(len(scores)), list(scores))
+    axes.set(ylim=(len(scores) - 0.4, -0.6), xlabel="score")
+    axes.tick_params(axis="y", length=0)
+    axes.grid(alpha=0.2)
+
+
+def _samples(found, task):
+    shape = tuple(found["tasks"][task]["shape"])
+    cells = {name: found["cells"].get(name, {}).get(task) for name in order(found)}
+    shown = {name: cell["samples"] for name, cell in cells.items() if cell}
+    known = len(shape) == 1 and task in TASKS
+    centres = data.load(TASKS[task].config.dataset).rows if known else np.zeros((0, 2))
+    draw, height = (_points, 1.15) if len(shape) == 1 else (_images, 1.25)
+    panels = [
+        (name, functools.partial(draw, [np.reshape(x, (-1, *shape)) for x in seeds]))
+        for name, seeds in shown.items()
+        if seeds
+    ]
+    if len(shape) == 1:
+        panels = [(n, functools.partial(f, centres)) for n, f in panels]
+    caption = (
+        f"Samples of {task} from the last iterate of the best point, one square for "
+        "each of the first reporting seeds"
+    ) + ("; the centres of the modes are circled." if len(centres) else ".")
+    return Picture(panels, 3, (3.9, height), caption, pixels=True)
+
+
+def _points(seeds, centres, axes):
+    every = np.concatenate([centres, *seeds])
+    every = every[np.isfinite(every).all(1)]
+    around = centres if len(centres) else every
+    reach = 1.35 * max(np.abs(around).max(initial=0), 1e-3)
+    for i, points in enumerate(seeds):
+        inside = points[(np.abs(points) < reach).all(1)] + [2.1 * reach * i, 0]
+        moved = centres + [2.1 * reach * i, 0]
+        axes.scatter(*moved.T, s=26, facecolors="none", edgecolors=INK, lw=0.6)
+        axes.scatter(*inside.T, s=2.5, alpha=0.6, color=COLOURS[0], lw=0)
+    right = (2.1 * len(seeds) - 1.1) * reach
+    axes.set(xlim=(-reach, right), ylim=(-reach, reach), aspect="equal")
+    axes.set_axis_off()
+
+
+def _images(seeds, axes):
+    """A square of images for each seed."""
+    sheets = []
+    for images in seeds:
+        side = max(math.isqrt(len(images)), 1)
+        tiles = images[: side * side].reshape(side, side, *images.shape[1:])
+        apart = [(0, 0), (0, 0), (0, 1), (0, 1), (0, 0)]
+        tiles = np.pad(tiles, apart, constant_values=np.nan)
+        sheet = np.concatenate(np.concatenate(tiles, axis=1), axis=1)
+        space = np.full((len(sheet), max(len(sheet) // 24, 1), sheet.shape[2]), np.nan)
+        sheets += [sheet, space]
+    sheet = np.clip((np.concatenate(sheets[:-1], axis=1) + 1) / 2, 0, 1)
+    seen = np.isfinite(sheet).all(2, keepdims=True)
+    colours = np.broadcast_to(np.nan_to_num(sheet), (*sheet.shape[:2], 3))
+    axes.imshow(np.concatenate([colours, seen], axis=2))
+    axes.set_axis_off()
