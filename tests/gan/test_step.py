@@ -16,7 +16,7 @@ from subsel.gan import data, models, step
 from subsel.gan.losses import LOSSES
 from subsel.gan.models import Architecture
 from subsel.gan.objective import Pair, packed
-from subsel.gan.optimizers import GAMES, OPTIMIZERS, SCHEDULES
+from subsel.gan.optimizers import GAMES, OPTIMIZERS, SCHEDULES, Numbers
 from subsel.gan.penalties import PENALTIES
 
 SHAPE, LATENT, BATCH = (4, 4, 1), 5, 8
@@ -30,7 +30,7 @@ RULES = step.Rules(LOSSES["non_saturating"], BATCH, LATENT)
 
 
 def both(name, rate=1e-2):
-    return Pair(*[OPTIMIZERS[name](rate, 0.5, 0.999) for _ in range(2)])
+    return Pair(*[OPTIMIZERS[name](Numbers(rate)) for _ in range(2)])
 
 
 def start(tx, rules=RULES, nets=NETS, seed=0):

@@ -13,11 +13,11 @@ from subsel.lab.errors import UsageError, near
 
 _COUNTS = (
     *("latent", "width", "d_width", "g_width", "steps", "batch_size", "log_every"),
-    *("samples", "pack", "d_steps", "microbatches", "penalty_every"),
+    *("samples", "pack", "d_steps", "microbatches", "penalty_every", "candidates"),
 )
 _POSITIVE = (
     *("learning_rate", "d_learning_rate", "g_learning_rate"),
-    *("penalty_weight", "clip_weights"),
+    *("penalty_weight", "clip_weights", "eps", "radius"),
 )
 _NAMES = {
     "model": MODELS,

@@ -82,8 +82,8 @@ class Config:
     """Samples that D judges together."""
 
     game: str = "alternating"
-    """alternating, or both players at once: simultaneous, extragradient,
-    past_extragradient."""
+    """alternating, or both players at once: simultaneous, extragradient (and its
+    controls: …_mean, …_random, …_reversed), past_extragradient."""
     d_steps: int = 1
     """Updates of D for one of G, where the players alternate."""
     microbatches: int = 1
@@ -97,7 +97,8 @@ class Config:
     """Decay a step of the average of G that samples and metrics use; 0: no average."""
 
     optimizer: str = "subsel"
-    """Of both: subsel, sgd, momentum, adam(w), rmsprop, adabelief, radam, lion, …"""
+    """Of both: subsel, sgd, momentum, adam(w), rmsprop, adabelief, radam, lion, …; or
+    Adam after a selection: history_min_norm, ball_mean, reflect, …"""
     d_optimizer: str | None = None
     """Of the discriminator, where it differs."""
     g_optimizer: str | None = None
@@ -112,6 +113,12 @@ class Config:
     """Decay of the mean of gradients a step; the momentum of momentum."""
     b2: float = 0.999
     """Decay of the mean of squared gradients a step."""
+    eps: float = 1e-8
+    """Added to the root of that mean."""
+    candidates: int = 2
+    """Gradients that history_… and ball_… select from, the newest included."""
+    radius: float = 0.1
+    """Of the ball that ball_… takes its gradients from, Euclidean, of one player."""
     schedule: str = "constant"
     """Of the learning rate over all steps: constant, linear or cosine (both to 0)."""
 

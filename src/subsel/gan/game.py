@@ -12,7 +12,7 @@ from subsel.gan import augment, checkpoint, config, data, models, penalties, ste
 from subsel.gan.config import Config
 from subsel.gan.losses import LOSSES
 from subsel.gan.objective import Pair
-from subsel.gan.optimizers import GAMES, OPTIMIZERS, SCHEDULES
+from subsel.gan.optimizers import GAMES, OPTIMIZERS, SCHEDULES, Numbers
 from subsel.lab.errors import UsageError
 
 # A model's own normalisation and slope of the leaky ReLU, where a run names none.
@@ -139,7 +139,8 @@ def _optimizer(cfg: Config, player) -> optax.GradientTransformation:
         cfg.of(player, "learning_rate"),
         cfg.steps * (cfg.d_steps if player == "d" else 1),
     )
-    return OPTIMIZERS[cfg.of(player, "optimizer")](rate, cfg.b1, cfg.b2)
+    given = Numbers(rate, cfg.b1, cfg.b2, cfg.eps, cfg.radius, cfg.candidates)
+    return OPTIMIZERS[cfg.of(player, "optimizer")](given)
 
 
 def fresh(cfg: Config, game: Game) -> step.State:

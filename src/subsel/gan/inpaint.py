@@ -30,7 +30,7 @@ from subsel.gan import checkpoint, config, data, game, pictures, step
 from subsel.gan.checks import one_of
 from subsel.gan.models import Variables
 from subsel.gan.objective import Pair
-from subsel.gan.optimizers import OPTIMIZERS
+from subsel.gan.optimizers import OPTIMIZERS, Numbers
 from subsel.lab.errors import UsageError
 
 MASKS = ("left", "right", "top", "bottom", "centre", "random")
@@ -106,7 +106,7 @@ def finder(nets: Pair, latent: int, classes: int, search: Search) -> Callable:
         ``[N, ...]`` in [-1, 1], booleans of the same shape, and a key.
     """
     tx = optax.with_extra_args_support(
-        OPTIMIZERS[search.optimizer](search.learning_rate, 0.9, 0.999)
+        OPTIMIZERS[search.optimizer](Numbers(search.learning_rate, b1=0.9))
     )
 
     def from_start(variables, image, seen, start, label):

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from subsel import linalg
 from subsel.gan.objective import Pair
 
 
@@ -88,6 +89,8 @@ def joint(
             grad_fn=lambda params: Pair(*[one.grads for one in found_at(params)]),
         )
         moved, metrics = {}, _reports("pair", getattr(selected, "report", ()))
+        if "pair_cosine" in metrics:  # what it reports is to the newest, a step ahead
+            metrics["pair_cosine"] = _cosine(field, chosen)
         for player in Pair._fields:
             own = getattr(state.params, player)
 
@@ -123,6 +126,11 @@ def _update(player, tx, grads, opt, params, found_at):
         grads, opt, params, grad_fn=lambda params: found_at(params).grads
     )
     return optax.apply_updates(params, updates), opt, _reports(player, opt)
+
+
+def _cosine(a, b):
+    lengths = linalg.norm(a) * linalg.norm(b)
+    return linalg.inner(a, b) / jnp.where(lengths == 0, 1, lengths)
 
 
 def _reports(who, state):

@@ -1,24 +1,91 @@
 """Optimizers by name: tables of factories, so that an ablation is a list of names.
 
-Each factory takes ``(learning_rate, b1, b2)``; what an optimizer has no use for is
+Each factory takes the :class:`Numbers` of a player; what an optimizer has no use for is
 ignored, and everything else is at Optax's own default.
 """
 
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
 import optax
 
 import subsel
 
+
+class Numbers(NamedTuple):
+    """What an optimizer may be given; all but ``candidates`` may be traced."""
+
+    learning_rate: Any  # a number or a schedule
+    b1: Any = 0.5
+    b2: Any = 0.999
+    eps: Any = 1e-8
+    radius: Any = 0.1
+    candidates: int = 2
+
+
+def _longest() -> subsel.Selector:
+    """The longest candidate, which is the longest element of the hull: `min_norm`'s
+    criterion reversed, as its control."""
+
+    def weights(g):
+        length = jnp.where(g.valid, g.norm, -jnp.inf)
+        return jax.nn.one_hot(jnp.argmax(length), len(length), dtype=g.gram.dtype)
+
+    return subsel.Selector(weights, "onehot")
+
+
+def _adam(of: Numbers, candidates=None, select=None, **options):
+    """Adam behind a selection, and nothing else: no zero rule."""
+    return optax.chain(
+        subsel.select_subgradient(candidates, select, **options),
+        optax.scale_by_adam(of.b1, of.b2, of.eps),
+        optax.scale_by_learning_rate(of.learning_rate),
+    )
+
+
+def _ball(select):
+    return lambda of: _adam(of, subsel.ball(of.candidates, of.radius), select)
+
+
+def _history(select, **options):
+    return lambda of: _adam(of, subsel.history(of.candidates), select, **options)
+
+
+def _after(of: Numbers):
+    return optax.chain(
+        optax.scale_by_adam(of.b1, of.b2, of.eps),
+        subsel.select_subgradient(subsel.history(of.candidates), subsel.min_norm()),
+        optax.scale_by_learning_rate(of.learning_rate),
+    )
+
+
 OPTIMIZERS = {
-    "subsel": lambda lr, b1, b2: subsel.adam(lr, b1, b2),
-    "sgd": lambda lr, b1, b2: optax.sgd(lr),
-    "momentum": lambda lr, b1, b2: optax.sgd(lr, momentum=b1),
-    "adam": lambda lr, b1, b2: optax.adam(lr, b1, b2),
-    "adamw": lambda lr, b1, b2: optax.adamw(lr, b1, b2),
-    "rmsprop": lambda lr, b1, b2: optax.rmsprop(lr, decay=b2),
-    "adabelief": lambda lr, b1, b2: optax.adabelief(lr, b1, b2),
-    "radam": lambda lr, b1, b2: optax.radam(lr, b1, b2),
-    "lion": lambda lr, b1, b2: optax.lion(lr, b1, b2),
-    "optimistic_adam": lambda lr, b1, b2: optax.optimistic_adam_v2(lr, b1=b1, b2=b2),
+    "subsel": lambda of: subsel.adam(of.learning_rate, of.b1, of.b2, of.eps),
+    "sgd": lambda of: optax.sgd(of.learning_rate),
+    "momentum": lambda of: optax.sgd(of.learning_rate, momentum=of.b1),
+    "adam": lambda of: optax.adam(of.learning_rate, of.b1, of.b2, of.eps),
+    "adamw": lambda of: optax.adamw(of.learning_rate, of.b1, of.b2, of.eps),
+    "rmsprop": lambda of: optax.rmsprop(of.learning_rate, decay=of.b2, eps=of.eps),
+    "adabelief": lambda of: optax.adabelief(of.learning_rate, of.b1, of.b2),
+    "radam": lambda of: optax.radam(of.learning_rate, of.b1, of.b2, of.eps),
+    "lion": lambda of: optax.lion(of.learning_rate, of.b1, of.b2),
+    "optimistic_adam": lambda of: optax.optimistic_adam_v2(
+        of.learning_rate, b1=of.b1, b2=of.b2, eps=of.eps
+    ),
+    # Selections before Adam, among gradients of one player
+    "history_min_norm": _history(subsel.min_norm()),
+    "history_matched": _history(subsel.min_norm(), scale="match"),
+    "history_by_leaf": _history(subsel.min_norm(), granularity="leaf"),
+    "history_random": _history(subsel.uniform()),
+    "history_longest": _history(_longest()),
+    "ball_min_norm": _ball(subsel.min_norm()),
+    "ball_mean": _ball(subsel.mean()),
+    "ball_random": _ball(subsel.uniform()),
+    "ball_longest": _ball(_longest()),
+    "reflect": lambda of: _adam(of, subsel.reflect()),
+    # and after it
+    "history_after": _after,
 }
 
 # (learning_rate, steps) -> what Optax takes as a learning rate
@@ -28,12 +95,27 @@ SCHEDULES = {
     "cosine": lambda lr, steps: optax.cosine_decay_schedule(lr, steps),
 }
 
+
+def _ahead(select=None):
+    return lambda trial: subsel.select_subgradient(subsel.lookahead(trial), select)
+
+
+def _behind(trial):
+    """Extragradient with its trial step uphill, as a control."""
+    return subsel.select_subgradient(
+        subsel.lookahead(optax.chain(trial, optax.scale(-1.0)))
+    )
+
+
 # What is made of the gradients of both players before each player's optimizer, given
 # the optimizer of the pair for a trial step; None where the players alternate.
 GAMES = {
     "alternating": lambda trial: None,
     "simultaneous": lambda trial: optax.identity(),
-    "extragradient": lambda trial: subsel.select_subgradient(subsel.lookahead(trial)),
+    "extragradient": _ahead(),
+    "extragradient_mean": _ahead(subsel.mean()),
+    "extragradient_random": _ahead(subsel.uniform()),
+    "extragradient_reversed": _behind,
     "past_extragradient": lambda trial: subsel.select_subgradient(
         subsel.history(2), subsel.optimistic()
     ),

@@ -23,14 +23,14 @@ from subsel.gan.step import Devices, State
 from subsel.lab.errors import UsageError
 
 CONTINUOUS = (
-    *("d_learning_rate", "g_learning_rate", "b1", "b2"),
-    *("penalty_weight", "lookahead_share"),
+    *("d_learning_rate", "g_learning_rate", "b1", "b2", "eps"),
+    *("radius", "penalty_weight", "lookahead_share"),
 )
 
 
 def structure(cfg: Config) -> Config:
     """What members of one population have in common; equal for those that fit."""
-    same = dict.fromkeys(("learning_rate", *CONTINUOUS), 0.0)
+    same = dict.fromkeys(("learning_rate", *CONTINUOUS), 0.5)  # fit for all
     return dataclasses.replace(cfg, seed=0, **same)
 
 
