@@ -41,7 +41,7 @@ from subsel.gan import data
 from subsel.lab import cells
 from subsel.lab.errors import UsageError, exit_status
 from subsel.lab.files import atomic
-from subsel.lab.intervals import clopper_pearson
+from subsel.lab.statistics import clopper_pearson
 
 SLOPES = (0.0, 0.5, 1.0)
 DTYPES = ("float64", "float32", "bfloat16", "float16")

@@ -58,7 +58,7 @@ import subsel
 from subsel.lab import cells
 from subsel.lab.errors import UsageError, exit_status
 from subsel.lab.files import atomic
-from subsel.lab.intervals import clopper_pearson
+from subsel.lab.statistics import clopper_pearson
 
 RADIUS = 0.01  # the first one of expand(); starts are 0.1 to 10 times as far from life
 TOL = 1e-5  # gradients of at most this norm count as zero

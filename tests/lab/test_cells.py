@@ -1,10 +1,8 @@
-import doctest
 import json
 
 import pytest
-from scipy.special import betaincinv
 
-from subsel.lab import cells, intervals
+from subsel.lab import cells
 from subsel.lab.errors import UsageError
 
 
@@ -44,13 +42,3 @@ def test_what_is_no_results_file_is_refused(tmp_path, text):
     with pytest.raises(UsageError, match=r"--out"):
         cells.run(out, {}, {"a": lambda: 1})
     assert out.read_text() == text
-
-
-@pytest.mark.parametrize("successes, trials", [(0, 32), (5, 32), (31, 32), (32, 32)])
-def test_clopper_pearson_are_quantiles_of_beta_distributions(successes, trials):
-    low, high = intervals.clopper_pearson(successes, trials)
-    failures = trials - successes
-    lowest = betaincinv(successes, failures + 1, 0.025) if successes else 0
-    highest = betaincinv(successes + 1, failures, 0.975) if failures else 1
-    assert (low, high) == pytest.approx((lowest, highest), abs=1e-6)
-    assert doctest.testmod(intervals) == (0, 2)
