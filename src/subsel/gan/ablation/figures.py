@@ -57,7 +57,10 @@ class Picture(NamedTuple):
 
 
 def families(found: dict) -> dict[str, list[str]]:
-    """What is drawn in one panel: a rule with its controls; and those without any."""
+    """What is drawn in one panel beside Adam: a rule with its controls, by its name.
+
+    Those that have no controls are together.
+    """
     about = found["contestants"]
     groups = {}
     for name, one in about.items():
@@ -70,8 +73,7 @@ def families(found: dict) -> dict[str, list[str]]:
             rest[about[name]["rule"]].append(name)
     alone = {"optimizers": rest[False], "rules without controls": rest[True]}
     alone = {title: members for title, members in alone.items() if members}
-    controlled = {f"{root}, controls": members for root, members in groups.items()}
-    return (alone | controlled) or {TARGET: []}
+    return (alone | groups) or {TARGET: []}
 
 
 def order(found: dict) -> list[str]:
@@ -180,7 +182,7 @@ def _look(names):
 
 
 def _legend(axes):
-    place = {"loc": "upper left", "bbox_to_anchor": (-0.13, -0.18), "borderpad": 0}
+    place = {"loc": "upper left", "bbox_to_anchor": (-0.13, -0.24), "borderpad": 0}
     axes.legend(ncols=2, columnspacing=1, handlelength=1.2, **place)
 
 
@@ -200,7 +202,8 @@ def _curves(found):
     return _by_family(
         found,
         _curve,
-        "Learning curves: the primary metric of the last iterate (smaller is better), "
+        "Learning curves, of Adam and a rule with its controls in each panel: "
+        "the primary metric of the last iterate (smaller is better), "
         "median and quartiles over seeds, against gradients of each player. Dotted: "
         "what real samples score; dashed: the target. A line ends where half of the "
         "runs have diverged.",
@@ -333,7 +336,7 @@ def _points(seeds, centres, axes):
     for i, points in enumerate(seeds):
         inside = points[(np.abs(points) < reach).all(1)] + [2.1 * reach * i, 0]
         moved = centres + [2.1 * reach * i, 0]
-        axes.scatter(*moved.T, s=26, facecolors="none", edgecolors=INK, lw=0.6)
+        axes.scatter(*moved.T, s=16, facecolors="none", edgecolors=INK, lw=0.6)
         axes.scatter(*inside.T, s=2.5, alpha=0.6, color=COLOURS[0], lw=0)
     right = (2.1 * len(seeds) - 1.1) * reach
     axes.set(xlim=(-reach, right), ylim=(-reach, reach), aspect="equal")

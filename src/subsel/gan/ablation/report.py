@@ -117,6 +117,11 @@ def _median(times) -> float:
     return sorted(math.inf if x is None else x for x in times)[len(times) // 2]
 
 
+def _shown(name: str, one: dict) -> str:
+    """A name; a control comes after what it controls."""
+    return f"↳ {name}" if one["control_of"] else name
+
+
 def _what(one: dict) -> str:
     """Of a contestant: what it is, and a control of what."""
     return f"control of {one['control_of']}" if one["control_of"] else role(one)
@@ -163,7 +168,7 @@ def _headline(found) -> Iterator[Block]:
 
 
 def headline(compared: dict[str, dict[str, int]], whole: dict[str, int]) -> str:
-    """A few plain sentences.
+    """A few plain sentences, a line each.
 
     Args:
         compared: of each rule and task, 1 where it is better than tuned Adam, -1 where
@@ -177,7 +182,8 @@ def headline(compared: dict[str, dict[str, int]], whole: dict[str, int]) -> str:
         values = list(sides.values())
         ups, downs = values.count(1), values.count(-1)
         if ups:
-            said = f"{name} is better than tuned Adam on {ups} of {len(values)} tasks"
+            tasks = f"{len(values)} task{'s' * (len(values) != 1)}"
+            said = f"{name} is better than tuned Adam on {ups} of {tasks}"
             better.append(f"{said} and worse on {downs or 'none'}.")
         elif downs:
             worse.append(f"{name} ({downs} of {len(values)})")
@@ -187,7 +193,7 @@ def headline(compared: dict[str, dict[str, int]], whole: dict[str, int]) -> str:
     for side, word in ((1, "better"), (-1, "worse")):
         if names := [name for name in whole if whole[name] == side]:
             said.append(f"Over all tasks together {word}: {', '.join(names)}.")
-    return " ".join(said)
+    return "\n".join(said)
 
 
 def _sides(found, name):
@@ -217,14 +223,14 @@ def _overall(found) -> Iterator[Block]:
         "how near to the fastest in reaching the targets, at most 1. In brackets are "
         "95 % intervals. Only contestants measured on every task are here."
     )
-    columns = ["contestant", "what", "gradients a step", "score"]
-    columns += ["P(better than Adam)", "benchmark score B"]
+    columns = ["contestant", "gradients a step", "score", "P(better than Adam)"]
+    columns += ["benchmark score B", "what"]
     rows = []
     for name in (name for name in order(found) if name in found["overall"]):
         one, of = found["contestants"][name], found["overall"][name]
-        row = [name, _what(one), _number(one["gradients"]), _estimate(of["score"])]
+        row = [_shown(name, one), _number(one["gradients"]), _estimate(of["score"])]
         row += [_estimate(of["improvement"], 0.5), _estimate(of["benchmark"])]
-        rows.append(row)
+        rows.append([*row, _what(one)])
     yield Table(columns, rows)
 
 
@@ -241,16 +247,22 @@ def _task(found, task) -> Iterator[Block]:
         f"{_number(of['untrained'])} of an untrained generator, {_number(of['floor'])} "
         f"of real samples; the target is {_number(of['target'], 'out of reach')}."
     )
-    columns = ["contestant", "what", of["primary"], "score", "P(better than Adam)"]
+    columns = ["contestant", of["primary"], "score", "P(better than Adam)"]
     columns += ["p (Holm)", "reached the target", "gradients to it", "diverged"]
     columns += ["by default", "averaged G", *final, *(c + " ∠" for c in cosines)]
-    columns += ["seconds a run", "of these compiling", "best point", "at an edge"]
-    rows = [
-        [name, _what(found["contestants"][name]), *_numbers(cell, final, cosines)]
-        for name, cell in cells.items()
+    columns += [
+        "seconds a run",
+        "of these compiling",
+        "at an edge",
+        "best point",
+        "what",
     ]
-    real = ["real samples", "reference", _number(of["floor"]), "1"]
-    start = ["untrained G", "reference", _number(of["untrained"]), "0"]
+    rows = [
+        [_shown(name, one), *_numbers(cells[name], final, cosines), _what(one)]
+        for name, one in ((name, found["contestants"][name]) for name in cells)
+    ]
+    real = ["real samples", _number(of["floor"]), "1"]
+    start = ["untrained G", _number(of["untrained"]), "0"]
     real += [_ABSENT] * 7 + [_number(of["real"].get(key)) for key in final]
     foot = [row + [_ABSENT] * (len(columns) - len(row)) for row in (real, start)]
     yield Table(columns, rows, foot)
@@ -276,8 +288,8 @@ def _numbers(cell, final, cosines) -> list[str]:
         *(_number(cell["cosine"].get(key)) for key in cosines),
         _number(cell["seconds"]),
         _number(cell["compiling"]),
-        ", ".join(point),
         f"⚑ {', '.join(cell['edges'])}" if cell["edges"] else _ABSENT,
+        ", ".join(point),
     ]
 
 
@@ -354,7 +366,7 @@ def _markdown_of(block) -> str:
             return "\n".join(f"| {' | '.join(map(_plain, row))} |" for row in lines)
         case Figure(name, picture, command):
             made = f"{_plain(picture.caption)} Made by `{command.replace('`', '')}`"
-            return f"![{name}]({name}.png)\n\n{made}"
+            return f"{made}\n\n![{name}]({name}.png)"
 
 
 def _plain(text: str) -> str:
@@ -398,15 +410,16 @@ def _html_of(block) -> str:
                 )
             )
             made = f"{_safe(picture.caption)} Made by <code>{_safe(command)}</code>"
+            columns = f'style="--columns: {max(picture.columns, 3)}"'
             return (
-                f'<figure id="{name}"><div class="panels" style="--columns: '
-                f'{max(picture.columns, 3)}">{"".join(panels)}</div>'
-                f"<figcaption>{made}</figcaption></figure>"
+                f'<figure id="{name}"><figcaption>{made}</figcaption>'
+                f'<div class="panels" {columns}>{"".join(panels)}</div></figure>'
             )
 
 
 def _row(texts):
-    kind = {TARGET: " class=target"}.get(texts[0], "")
+    kind = " class=rule" if texts[-1] == "rule" else ""
+    kind = " class=target" if texts[0] == TARGET else kind
     marks = {"▲": " class=better", "▼": " class=worse", "⚑": " class=flag"}
     cells = (
         f"<td{next((marks[sign] for sign in marks if sign in text), '')}>"
@@ -449,7 +462,7 @@ p, ul, figcaption { max-width: 48rem; }
 li { margin: 0.3rem 0; }
 .headline {
   max-width: 60rem; font-size: 1.15rem; padding: 0.8rem 1.1rem; border-radius: 0.3rem;
-  border-left: 4px solid var(--link); background: var(--band);
+  border-left: 4px solid var(--link); background: var(--band); white-space: pre-line;
 }
 nav { display: flex; flex-wrap: wrap; gap: 0.4rem 1.2rem; }
 a { color: var(--link); }
@@ -467,6 +480,7 @@ tfoot tr > * { font-style: italic; font-weight: normal; }
 tfoot tr:first-child > * { border-top: 2px solid var(--rule); }
 tbody th { font-weight: 500; }
 .target th { font-weight: 800; }
+.rule th { color: var(--link); }
 .better { color: var(--good); font-weight: 600; }
 .worse { color: var(--bad); }
 .flag { color: var(--warn); font-weight: 600; }
@@ -479,9 +493,9 @@ button::after { content: " ↕"; color: var(--soft); font-weight: normal; }
 [aria-sort=descending] button::after { content: " ↓"; color: var(--link); }
 button:hover { color: var(--link); }
 :focus-visible { outline: 2px solid var(--link); outline-offset: -2px; }
-figure { margin: 2.5rem 0; }
-figcaption { color: var(--soft); font-size: 0.9rem; margin-top: 0.6rem; }
-code { font-size: 0.9em; }
+figure { margin: 0 0 3.5rem; }
+figcaption { margin-bottom: 1rem; }
+code { font-size: 0.85em; color: var(--soft); }
 .panels {
   display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill,
     minmax(min(100%, max(15.5rem, 100% / var(--columns) - 1rem)), 1fr));
@@ -496,9 +510,9 @@ _FOOT = """<script>
 // A click on a head sorts: numbers by value, a miss after them, text after that, and
 // what is absent last.
 const key = (row, i) => {
-  const text = row.cells[i].textContent;
+  const text = row.cells[i].textContent.replace(/^[⚑↳] /, "");
   if (text === "miss" || text === "diverged") return [0, Infinity];
-  const number = parseFloat(text.replace(/^⚑ /, ""));
+  const number = parseFloat(text);
   return text === "–" ? [2, 0] : isNaN(number) ? [1, text] : [0, number];
 };
 for (const table of document.querySelectorAll("table")) {
