@@ -350,6 +350,6 @@ def test_in_a_browser_it_sorts_fits_a_phone_and_knows_the_dark(
     assert (up, down) == ("ascending", "descending")
     assert rising == ["0.350", "0.350", "diverged"] and falling == rising[::-1]
     (_, rising), (_, falling) = light["sorted"]["contestant"]
-    assert rising == ["↳ " + EVIL, "adam", "turn"] and falling == rising[::-1]
+    assert rising == ["↳ " + EVIL, "adam", "● turn"] and falling == rising[::-1]
     for _, column in light["sorted"]["p (Holm)"]:
         assert column[-1] == "–"  # what is absent stays last

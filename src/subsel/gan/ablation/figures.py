@@ -71,6 +71,7 @@ def families(found: dict) -> dict[str, list[str]]:
     for name in about:
         if name not in kept:
             rest[about[name]["rule"]].append(name)
+    rest[False].sort(key=lambda name: not about[name]["control_of"])  # Adam's first
     alone = {"optimizers": rest[False], "rules without controls": rest[True]}
     alone = {title: members for title, members in alone.items() if members}
     return (alone | groups) or {TARGET: []}
@@ -103,10 +104,10 @@ def slug(name: str) -> str:
 
 
 def png(path: Path, picture: Picture) -> None:
-    """All panels, as a file of at most 150 kB where fewer pixels can bring that."""
+    """All panels, in as many pixels and colours as 150 kB hold."""
     figure = _figure(picture.panels, picture.columns, picture.size)
-    for dpi in (160, 130, 100, 80, 60):
-        content = _pixels(figure, dpi)
+    for dpi, colours in ((160, 48), (130, 32), (100, 16), (80, 16), (80, 8), (60, 8)):
+        content = _pixels(figure, dpi, colours)
         if len(content) <= _LARGEST:
             break
     with atomic(path) as part:
@@ -133,14 +134,14 @@ def _element(panel, picture):
     return re.sub(r' id="[a-z0-9]+_\w+"', "", drawing)  # the same in all panels
 
 
-def _pixels(figure, dpi):
+def _pixels(figure, dpi, colours=48):
     """A PNG of few colours, which are enough for lines and for grey images."""
     out = io.BytesIO()
     with matplotlib.rc_context(_STYLE):
         figure.savefig(out, dpi=dpi, transparent=True)
     small = io.BytesIO()
     with Image.open(out) as drawn:
-        few = drawn.quantize(48, method=Image.Quantize.FASTOCTREE)
+        few = drawn.quantize(colours, method=Image.Quantize.FASTOCTREE)
         few.save(small, "png", optimize=True)
     return small.getvalue()
 
@@ -218,7 +219,7 @@ def _curve(found, task, names, axes):
             own = [cell["curve"][key] for key in ("median", "low", "high")]
             _line(axes, cell["curve"]["gradients"], own, look, name, over=2 * top)
     axes.axhline(of["floor"], color=INK, lw=0.8, ls=":")
-    if of["target"] is not None:
+    if math.isfinite(of["target"]):
         axes.axhline(of["target"], color=INK, lw=0.8, ls="--")
     if of["floor"] > 0:
         axes.set_yscale("log")
@@ -352,7 +353,7 @@ def _images(seeds, axes):
         apart = [(0, 0), (0, 0), (0, 1), (0, 1), (0, 0)]
         tiles = np.pad(tiles, apart, constant_values=np.nan)
         sheet = np.concatenate(np.concatenate(tiles, axis=1), axis=1)
-        space = np.full((len(sheet), max(len(sheet) // 24, 1), sheet.shape[2]), np.nan)
+        space = np.full((len(sheet), max(len(sheet) // 10, 1), sheet.shape[2]), np.nan)
         sheets += [sheet, space]
     sheet = np.clip((np.concatenate(sheets[:-1], axis=1) + 1) / 2, 0, 1)
     seen = np.isfinite(sheet).all(2, keepdims=True)

@@ -118,8 +118,9 @@ def _median(times) -> float:
 
 
 def _shown(name: str, one: dict) -> str:
-    """A name; a control comes after what it controls."""
-    return f"↳ {name}" if one["control_of"] else name
+    """A name and its sign; a control comes after what it controls."""
+    signs = {"rule": "● ", "control": "↳ ", "optimizer": ""}
+    return signs[role(one)] + name
 
 
 def _what(one: dict) -> str:
@@ -221,7 +222,8 @@ def _overall(found) -> Iterator[Block]:
         "Score: 0 is an untrained generator, 1 what real samples score; the mean of "
         "the middle half of the runs of all tasks. B is AlgoPerf's benchmark score: "
         "how near to the fastest in reaching the targets, at most 1. In brackets are "
-        "95 % intervals. Only contestants measured on every task are here."
+        "95 % intervals. ● is a rule, ↳ a control of the one above. Only contestants "
+        "measured on every task are here."
     )
     columns = ["contestant", "gradients a step", "score", "P(better than Adam)"]
     columns += ["benchmark score B", "what"]
@@ -472,7 +474,7 @@ table {
   font-variant-numeric: tabular-nums; overflow-wrap: normal;
 }
 th, td { padding: 0.35rem 0.7rem; text-align: left; }
-tr > :first-child { position: sticky; left: 0; background: var(--paper); }
+:where(tr > :first-child) { position: sticky; left: 0; background: var(--paper); }
 thead th { padding: 0; border-bottom: 2px solid var(--rule); }
 tbody tr:nth-child(even) > *, tfoot tr > * { background: var(--band); }
 tbody tr:hover > * { background: var(--rule); }
@@ -480,7 +482,7 @@ tfoot tr > * { font-style: italic; font-weight: normal; }
 tfoot tr:first-child > * { border-top: 2px solid var(--rule); }
 tbody th { font-weight: 500; }
 .target th { font-weight: 800; }
-.rule th { color: var(--link); }
+.rule th::first-letter { color: var(--link); }
 .better { color: var(--good); font-weight: 600; }
 .worse { color: var(--bad); }
 .flag { color: var(--warn); font-weight: 600; }
@@ -510,7 +512,7 @@ _FOOT = """<script>
 // A click on a head sorts: numbers by value, a miss after them, text after that, and
 // what is absent last.
 const key = (row, i) => {
-  const text = row.cells[i].textContent.replace(/^[⚑↳] /, "");
+  const text = row.cells[i].textContent.replace(/^[⚑●↳] /, "");
   if (text === "miss" || text === "diverged") return [0, Infinity];
   const number = parseFloat(text);
   return text === "–" ? [2, 0] : isNaN(number) ? [1, text] : [0, number];
