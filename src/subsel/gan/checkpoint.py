@@ -3,6 +3,7 @@
 A checkpoint is a flat dict of named arrays, such as `params.d.params.Dense_0.kernel`:
 readable without this package, and comparable leaf by leaf. It knows nothing of devices;
 what four wrote, one restores. Restoring runs no code that a checkpoint brings along.
+Of several processes, one saves and each restores, with no regard to the others.
 """
 
 import json
@@ -41,6 +42,8 @@ def open(run_dir) -> ocp.CheckpointManager:
         raise UsageError(f"cannot keep checkpoints in {folder}: {error}") from error
     _remove_unfinished(folder)
     options = ocp.CheckpointManagerOptions(
+        create=False,
+        multiprocessing_options=_alone(),
         preservation_policy=ocp.checkpoint_managers.LatestN(KEEP),
         async_options=ocp.options.AsyncOptions(
             # When all arrays are on disk, before the rename that completes the step.
@@ -113,7 +116,7 @@ def restore(run_dir, like, step: int | None = None):
     want = {name: jax.eval_shape(_bits, x) for name, x in _named(like).items()}
     try:
         _check(path)
-        with ocp.StandardCheckpointer() as reader:
+        with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as reader:
             _compare(path, reader.metadata(path / "default").item_metadata, want)
             arrays = reader.restore(path / "default", want)
     except UsageError:
@@ -124,6 +127,14 @@ def restore(run_dir, like, step: int | None = None):
         raise UsageError(f"{path} is damaged; {cure}: {_reason(error)}") from error
     leaves = [_place(arrays[name], x) for name, x in _named(like).items()]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def _alone() -> ocp.options.MultiprocessingOptions:
+    """Else orbax waits for all processes, and has each write a part."""
+    me = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}"
+    )
 
 
 def _folder(run_dir) -> Path:

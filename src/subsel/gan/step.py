@@ -155,7 +155,7 @@ def _averaged(rules, state):
 def make_run(step: Callable, length: int) -> Callable:
     """``length`` steps as one XLA program: ``(state, pool, slots)`` to the same.
 
-    ``slots`` is ``[devices, b]``; the state and the pool are the same on every
+    ``slots`` is ``[local devices, b]``; the state and the pool are the same on every
     device, go in and come out without a device axis, and the state is donated. Metrics
     come out as ``[length]`` arrays, with ``finite``: a ``Pair`` of trees of booleans,
     whether every entry of each parameter is finite after the last step.
@@ -187,10 +187,12 @@ def sharding() -> NamedSharding:
 
 
 def slots(batch_size: int, microbatches: int = 1) -> jax.Array:
-    """The places of the batch, ``[devices, batch_size / devices]``.
+    """The places of the batch, ``[local devices, batch_size / all devices]``.
 
     A microbatch holds the same places on one device as on many.
     """
     places = jnp.arange(batch_size)
-    places = places.reshape(microbatches, jax.local_device_count(), -1)
-    return places.swapaxes(0, 1).reshape(jax.local_device_count(), -1)
+    places = places.reshape(microbatches, jax.device_count(), -1)
+    places = places.swapaxes(0, 1).reshape(jax.device_count(), -1)
+    here = [jax.devices().index(device) for device in jax.local_devices()]
+    return places[jnp.array(here)]

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from subsel.gan import checkpoint, config, game, record, sample, step, summary
+from subsel.gan import checkpoint, config, game, hosts, record, sample, step, summary
 from subsel.gan.config import Config
 from subsel.gan.evaluate import Evaluation, evaluation
 from subsel.gan.game import Game
@@ -28,8 +28,29 @@ def train(cfg: Config) -> Path:
         RunError: training cannot go on; says what was saved.
         KeyboardInterrupt: Ctrl-C, after a checkpoint.
     """
+    with hosts.watched("start again"):
+        cfg, playing, judge, run_dir = hosts.together(lambda: _prepared(cfg))
+        run_dir = Path(hosts.from_leader(str(run_dir)))
+    try:
+        with hosts.watched(f"go on with --resume {run_dir}"):
+            at = hosts.from_leader(cfg.resume and checkpoint.latest(run_dir))
+            state = hosts.together(lambda: _start(cfg, playing, run_dir, at))
+            state = _loop(cfg, playing, judge, run_dir, state)
+            hosts.together(
+                lambda: hosts.leads() and _finish(cfg, playing, judge, run_dir, state)
+            )
+    except OSError as error:
+        raise RunError(
+            f"{run_dir} cannot be written: {error}. Nothing that was saved is lost; "
+            f"mend it and go on with --resume {run_dir}"
+        ) from error
+    return run_dir
+
+
+def _prepared(cfg: Config) -> tuple[Config, Game, Evaluation | None, Path | None]:
+    """What is checked and made before the first step; the leader does half of it."""
     cfg = config.resumed(cfg) if cfg.resume else config.check(cfg)
-    share = jax.local_device_count() * cfg.pack * cfg.microbatches
+    share = jax.device_count() * cfg.pack * cfg.microbatches
     if cfg.batch_size % share:
         raise UsageError(
             f"--batch-size {cfg.batch_size} is not divisible by {share}, the number of "
@@ -42,20 +63,11 @@ def train(cfg: Config) -> Path:
             f"--batch-size {cfg.batch_size} is larger than the data set: "
             f"{cfg.dataset} has {len(playing.dataset.rows)} images"
         )
+    if not hosts.leads():
+        return cfg, playing, None, None
     judge = evaluation(cfg, playing)
     run_dir = Path(cfg.run_dir) if cfg.resume else _folder(cfg)
-    try:
-        state = _start(cfg, playing, run_dir)
-        if int(state.step) == cfg.steps:
-            print("all steps are done already; drawing the pictures again")
-        state = _loop(cfg, playing, judge, run_dir, state)
-        _finish(cfg, playing, judge, run_dir, state)
-    except OSError as error:
-        raise RunError(
-            f"{run_dir} cannot be written: {error}. Nothing that was saved is lost; "
-            f"mend it and go on with --resume {run_dir}"
-        ) from error
-    return run_dir
+    return cfg, playing, judge, run_dir
 
 
 def _folder(cfg: Config) -> Path:
@@ -89,18 +101,24 @@ def _folder(cfg: Config) -> Path:
     raise UsageError("runs/ is full of runs of this name: choose one with --run-dir")
 
 
-def _start(cfg: Config, playing: Game, run_dir: Path) -> State:
+def _start(cfg: Config, playing: Game, run_dir: Path, at: int | None) -> State:
     state = game.fresh(cfg, playing)
-    if cfg.resume:
-        # A run that was killed before its first checkpoint starts over, exactly.
-        done = checkpoint.latest(run_dir)
-        state = state if done is None else checkpoint.restore(run_dir, state)
+    # A run that was killed before its first checkpoint starts over, exactly.
+    if at is not None:
+        state = checkpoint.restore(run_dir, state, at)
+    if hosts.leads() and cfg.resume:
         record.truncate(run_dir, int(state.step))
+        if int(state.step) == cfg.steps:
+            print("all steps are done already; drawing the pictures again")
     return state
 
 
 def _loop(
-    cfg: Config, playing: Game, judge: Evaluation, run_dir: Path, state: State
+    cfg: Config,
+    playing: Game,
+    judge: Evaluation | None,
+    run_dir: Path,
+    state: State,
 ) -> State:
     body = step.make_step(playing.nets, playing.tx, playing.rules, step.ALL)
     run = step.make_run(body, cfg.log_every)
@@ -109,29 +127,58 @@ def _loop(
     slots = step.slots(cfg.batch_size, cfg.microbatches)
     done = int(state.step)
     with contextlib.ExitStack() as stack:
-        saver = checkpoint.open(run_dir)
-        stack.callback(checkpoint.close, saver)
         interrupted = stack.enter_context(_interrupt_between_reports())
-        board = stack.enter_context(_tensorboard(cfg, run_dir, done))
-        bar = tqdm(desc="compiling", total=cfg.steps, initial=done, unit="step")
-        stack.enter_context(bar)
+        report = hosts.together(
+            lambda: stack.enter_context(_reports(cfg, playing, judge, run_dir, done))
+        )
+
+        def between():
+            report(state, metrics, finite)
+            if interrupted():
+                raise KeyboardInterrupt(
+                    f"stopped after step {done} of {cfg.steps}; go on with --resume "
+                    f"{run_dir}"
+                )
+
         while done < cfg.steps:
             state, metrics, finite = run(state, pool, slots)
             metrics, finite = jax.device_get((metrics, finite))
-            problem = _nonfinite(done + 1, metrics, finite)
+            done += cfg.log_every
+            hosts.together(between)
+    return state
+
+
+@contextlib.contextmanager
+def _reports(
+    cfg: Config, playing: Game, judge: Evaluation | None, run_dir: Path, done: int
+):
+    """Yields what the leader does after each report: measure, record, save, show."""
+    if not hosts.leads():
+        yield lambda state, metrics, finite: None
+        return
+    with contextlib.ExitStack() as stack:
+        saver = checkpoint.open(run_dir)
+        stack.callback(checkpoint.close, saver)
+        board = stack.enter_context(_tensorboard(cfg, run_dir, done))
+        bar = tqdm(desc="compiling", total=cfg.steps, initial=done, unit="step")
+        stack.enter_context(bar)
+
+        def report(state, metrics, finite):
+            done = int(state.step)
+            first = done - cfg.log_every + 1
+            problem = _nonfinite(first, metrics, finite)
             stop = problem and cfg.on_nonfinite == "stop"
             found = {}
-            if judge.due(done + cfg.log_every) and not stop:
+            if judge.due(done) and not stop:
                 bar.set_description("evaluating")
                 found = judge.run(state)
             elif not stop:
                 found = judge.glance(state)
             if not stop:
-                _picture(run_dir, done + cfg.log_every, playing, cfg, state)
-            record.append(run_dir, done + 1, metrics, found)
+                _picture(run_dir, done, playing, cfg, state)
+            record.append(run_dir, first, metrics, found)
             if stop:
-                raise RunError(f"{problem}. {_last_checkpoint(run_dir, done)}")
-            done += cfg.log_every
+                raise RunError(f"{problem}. {_last_checkpoint(run_dir, first - 1)}")
             checkpoint.save(saver, state)
             shown = _shown(metrics, found)
             bar.set_description("training", refresh=False)
@@ -143,13 +190,8 @@ def _loop(
             if problem:
                 bar.write(f"{problem}; going on")
             board(done, metrics, found)
-            if interrupted():
-                checkpoint.close(saver)
-                raise KeyboardInterrupt(
-                    f"stopped after step {done} of {cfg.steps}; go on with --resume "
-                    f"{run_dir}"
-                )
-    return state
+
+        yield report
 
 
 def _shown(metrics, found) -> dict[str, str]:
