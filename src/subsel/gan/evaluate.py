@@ -110,13 +110,7 @@ def _of_images(cfg, playing):
     """Of images, signals and stacks of images, by a classifier of single ones."""
     train = playing.dataset
     name = _STACKED if train.stack > 1 else cfg.dataset
-    try:
-        test = data.load(name, cfg.data_dir, "test")
-    except UsageError as error:
-        raise UsageError(f"{error}. Or train without metrics: --eval-every 0") from None
-    network = features.network(
-        name, (train.rows, train.labels), (test.rows, test.labels)
-    )
+    network, test = classifier(name, cfg.data_dir, train)
     of = functools.partial(features.compute, network.apply)
     classified = _classified(of, train.stack, test.classes)
     if train.stack > 1:
@@ -131,6 +125,24 @@ def _of_images(cfg, playing):
         return compare(of(samples), reference, key)
 
     return measure, count, f"test split, {network.name}", classified
+
+
+def classifier(
+    name: str, data_dir: str | None, train: data.Dataset
+) -> tuple[features.Features, data.Dataset]:
+    """The network that samples of a set are compared in, and the test split.
+
+    Raises:
+        UsageError: no test split to compare with.
+    """
+    try:
+        test = data.load(name, data_dir, "test")
+    except UsageError as error:
+        raise UsageError(f"{error}. Or train without metrics: --eval-every 0") from None
+    network = features.network(
+        name, (train.rows, train.labels), (test.rows, test.labels)
+    )
+    return network, test
 
 
 def _classified(of, stack, classes):

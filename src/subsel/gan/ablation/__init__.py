@@ -1,0 +1,1 @@
+"""Comparing optimizers: the same budget, seeds and statistics for each of them."""

@@ -1,0 +1,302 @@
+"""What is compared on what: tasks, contestants, and the space they are tuned in."""
+
+import dataclasses
+import hashlib
+import json
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.stats import qmc
+
+from subsel.gan.config import Config
+from subsel.gan.recipes import ring_collapse
+
+
+class Axis(NamedTuple):
+    """One number of a search space."""
+
+    low: float = 0.0
+    high: float = 1.0
+    log: bool = False
+    choices: tuple = ()
+
+    def at(self, u: float):
+        """The value at ``u`` in [0, 1)."""
+        if self.choices:
+            return self.choices[int(u * len(self.choices))]
+        if self.log:
+            return float(self.low * (self.high / self.low) ** u)
+        return float(self.low + (self.high - self.low) * u)
+
+
+# Shared by all. ``ratio`` is D's learning rate over G's. Momentum has Adam's b1.
+SPACE = {
+    "learning_rate": Axis(1e-5, 1e-2, log=True),
+    "ratio": Axis(0.25, 4.0, log=True),
+    "b1": Axis(choices=(0.0, 0.5, 0.9)),
+    "b2": Axis(choices=(0.9, 0.99, 0.999)),
+    "eps": Axis(1e-10, 1e-3, log=True),
+}
+# Own numbers of some, found with the same number of trials.
+KNOBS = {
+    "radius": Axis(1e-3, 1.0, log=True),
+    "lookahead_share": Axis(0.2, 0.9),
+    "penalty_weight": Axis(0.01, 10.0, log=True),
+}
+# Adam as DCGAN has it (Radford 2016), at this project's rate.
+DEFAULTS = {"learning_rate": 5e-4, "ratio": 1.0, "b1": 0.5, "b2": 0.999, "eps": 1e-8}
+DEFAULTS |= {"radius": 0.1, "lookahead_share": 0.5, "penalty_weight": 1.0}
+_EDGE = 0.05  # of an axis, at either end
+
+
+class Contestant(NamedTuple):
+    """An optimizer of both players, as options of :class:`Config`."""
+
+    changes: dict[str, Any]
+    about: str
+    cost: int = 1  # gradients of each player a step
+    knobs: tuple[str, ...] = ()  # of KNOBS
+    rate: float = 1.0  # its learning rates are those of the space times this
+    control_of: str | None = None  # the rule that it is a control of
+    batch: int = 1  # times the batch of the task, and the cost of that
+    rule: bool = False  # a subgradient selection
+    unused: tuple[str, ...] = ()  # numbers of the space that it has no use for
+
+    @property
+    def gradients(self) -> int:
+        """Gradients a step on the task's batch, of each player."""
+        return self.cost * self.batch
+
+
+def _selection(optimizer, about, cost=1, size=2, knobs=(), **more):
+    changes = {"optimizer": optimizer, "candidates": size}
+    return Contestant(changes, about, cost, knobs, **({"rule": True} | more))
+
+
+def _pair(name, about, cost, **more):
+    return Contestant({"optimizer": "adam", "game": name}, about, cost, **more)
+
+
+CONTESTANTS = {
+    "sgd": Contestant(
+        {"optimizer": "sgd"}, "descent and ascent in turn", rate=100.0, unused=("eps",)
+    ),
+    "momentum": Contestant(
+        {"optimizer": "momentum"},
+        "the same with heavy-ball momentum",
+        rate=100.0,
+        unused=("eps",),
+    ),
+    "adam": Contestant({"optimizer": "adam"}, "Adam in turn"),
+    "optimistic_adam": Contestant(
+        {"optimizer": "optimistic_adam"}, "optimistic Adam (Daskalakis 2018)"
+    ),
+    "extragradient_adam": _pair(
+        "extragradient", "Adam at the gradient a trial step ahead", 2, rule=True
+    ),
+    "lookahead_minimax": Contestant(
+        {"optimizer": "adam", "lookahead_every": 5},
+        "Adam, both players pulled back every 5 steps (Chavdarova 2021)",
+        knobs=("lookahead_share",),
+    ),
+    "past_extragradient": _pair(
+        "past_extragradient",
+        "twice the gradient less the last one, of the pair, before Adam",
+        1,
+        rule=True,
+    ),
+    "zero_rule": _selection("subsel", "Adam that goes on where the gradient is zero"),
+    "reflect": _selection("reflect", "gradient at the reflected point, before Adam"),
+    "history_min_norm": _selection(
+        "history_min_norm", "shortest of the hull of the last 2 gradients, before Adam"
+    ),
+    "history_after": _selection(
+        "history_after",
+        "the same among the last 2 updates of Adam, after it",
+    ),
+    "ball_min_norm": _selection(
+        *("ball_min_norm", "shortest of the hull of 3 gradients in a ball", 3, 3),
+        knobs=("radius",),
+    ),
+    # Controls
+    "adam_at_once": _pair(
+        "simultaneous", "Adam, both players at once", 1, control_of="past_extragradient"
+    ),
+    "adam_batch_2": Contestant(
+        {"optimizer": "adam"},
+        "Adam, twice the batch",
+        control_of="extragradient_adam",
+        batch=2,
+    ),
+    "adam_batch_3": Contestant(
+        {"optimizer": "adam"},
+        "Adam, three times the batch",
+        control_of="ball_min_norm",
+        batch=3,
+    ),
+    "adam_r1": Contestant(
+        {"optimizer": "adam", "penalties": ("r1",)},
+        "Adam with an R1 penalty (Mescheder 2018): not an optimizer, a yardstick",
+        knobs=("penalty_weight",),
+        control_of="adam",
+    ),
+    "extragradient_random": _pair(
+        "extragradient_random",
+        "one of the two gradients of extragradient, at random",
+        2,
+        control_of="extragradient_adam",
+    ),
+    "extragradient_reversed": _pair(
+        "extragradient_reversed",
+        "the gradient a trial step behind",
+        2,
+        control_of="extragradient_adam",
+    ),
+    "extragradient_mean": _pair(
+        "extragradient_mean",
+        "mean of the gradient and that a trial step ahead",
+        2,
+        rule=True,
+    ),
+    "history_random": _selection(
+        "history_random",
+        "one of the last 2 gradients at random, before Adam",
+        control_of="history_min_norm",
+        rule=False,
+    ),
+    "history_longest": _selection(
+        "history_longest",
+        "the longer of the last 2 gradients, before Adam",
+        control_of="history_min_norm",
+        rule=False,
+    ),
+    "ball_random": _selection(
+        *("ball_random", "one of 3 gradients in a ball at random", 3, 3),
+        knobs=("radius",),
+        control_of="ball_min_norm",
+        rule=False,
+    ),
+    "ball_longest": _selection(
+        *("ball_longest", "the longest of 3 gradients in a ball", 3, 3),
+        knobs=("radius",),
+        control_of="ball_min_norm",
+        rule=False,
+    ),
+    "ball_mean": _selection(
+        *("ball_mean", "mean of 3 gradients in a ball: smoothing", 3, 3),
+        knobs=("radius",),
+    ),
+}
+
+
+class Task(NamedTuple):
+    """A game, and the one number that decides; smaller is better."""
+
+    config: Config
+    primary: str
+    about: str
+
+
+_TOY = Config(
+    latent=2, hidden=(128, 128), slope=0.0, batch_size=64, ema=0.999, samples=400
+)
+_DIGITS = dataclasses.replace(_TOY, dataset="digits", latent=64, slope=0.2, samples=25)
+
+TASKS = {
+    "ring": Task(
+        dataclasses.replace(_TOY, dataset="ring"),
+        "sliced_wasserstein",
+        "8 Gaussians, non-saturating loss",
+    ),
+    "ring-collapse": Task(
+        dataclasses.replace(ring_collapse(), batch_size=64, ema=0.999, samples=400),
+        "sliced_wasserstein",
+        "8 Gaussians, weak D, minimax loss: made to collapse (Metz 2017)",
+    ),
+    "grid": Task(
+        dataclasses.replace(_TOY, dataset="grid"),
+        "sliced_wasserstein",
+        "25 Gaussians, non-saturating loss",
+    ),
+    "digits": Task(_DIGITS, "frechet", "8x8 digits, dense layers"),
+    "mnist-mlp": Task(
+        dataclasses.replace(_DIGITS, dataset="mnist", loss="minimax", latent=100),
+        "frechet",
+        "MNIST, the article's networks and saturating loss",
+    ),
+    "mnist-dcgan": Task(
+        dataclasses.replace(_DIGITS, dataset="mnist", model="dcgan", hidden=None),
+        "frechet",
+        "MNIST, convolutions, non-saturating loss",
+    ),
+}
+
+
+def points(contestant: Contestant, trials: int) -> list[dict[str, float]]:
+    """The trials: one Halton sequence, scrambled once, for all contestants.
+
+    The shared numbers of the i-th trial are the same for everybody; a knob takes a
+    further dimension of the same sequence.
+    """
+    return [
+        {name: axis.at(u[i]) for name, (i, axis) in _axes(contestant).items()}
+        for u in _sequence(trials)
+    ]
+
+
+def edges(contestant: Contestant, trials: int, trial: int) -> list[str]:
+    """Numbers that lie near an end of their axis at a trial; none of a choice."""
+    u = _sequence(trials)[trial]
+    return [
+        name
+        for name, (i, axis) in _axes(contestant).items()
+        if name not in contestant.unused
+        and not axis.choices
+        and not _EDGE <= u[i] <= 1 - _EDGE
+    ]
+
+
+def configured(
+    task: Task, contestant: Contestant, point: dict[str, float], seed: int, budget: int
+) -> Config:
+    """The run of one trial: ``budget`` gradients of each player on the task's batch."""
+    rate = point["learning_rate"] * contestant.rate
+    numbers = {k: v for k, v in point.items() if k not in ("learning_rate", "ratio")}
+    steps = budget // contestant.gradients
+    return dataclasses.replace(
+        task.config,
+        **contestant.changes,
+        **numbers,
+        learning_rate=rate,
+        d_learning_rate=rate * point["ratio"],
+        batch_size=task.config.batch_size * contestant.batch,
+        steps=steps,
+        log_every=steps,
+        seed=seed,
+    )
+
+
+def identity(task: str, contestant: str) -> str:
+    """Eight digits of all that a pair is: what is changed is another one."""
+    named = TASKS[task], CONTESTANTS[contestant]
+    said = [dataclasses.asdict(named[0].config), named[0].primary, DEFAULTS]
+    said += [named[1]._replace(about="", control_of=None, rule=False)._asdict()]
+    del said[-1]["unused"]
+    said += [{k: v._asdict() for k, v in (SPACE | KNOBS).items()}]
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def defaults(contestant: Contestant) -> dict[str, float]:
+    """What somebody who does not tune would take."""
+    return {name: DEFAULTS[name] for name in (*SPACE, *contestant.knobs)}
+
+
+def _axes(contestant):
+    own = {name: (len(SPACE) + i, KNOBS[name]) for i, name in enumerate(KNOBS)}
+    shared = {name: (i, axis) for i, (name, axis) in enumerate(SPACE.items())}
+    return shared | {name: own[name] for name in contestant.knobs}
+
+
+def _sequence(trials) -> np.ndarray:
+    # Dimensions to spare: another knob must not move the points of the others.
+    return qmc.Halton(2 * len(SPACE), seed=0).random(trials)

@@ -1,0 +1,243 @@
+"""A study: which trials there are, in which order, and how each is run.
+
+Every contestant gets the same points of the space on the same tuning seeds; the one
+with the best median is run again on reporting seeds that tuning never saw, and so are
+the defaults. Tuned Adam alone is also run on seeds of its own, for the targets.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from subsel.gan.ablation import trials
+from subsel.gan.ablation.contestants import (
+    CONTESTANTS,
+    TASKS,
+    defaults,
+    identity,
+    points,
+)
+from subsel.gan.ablation.trials import Protocol
+from subsel.gan.checks import one_of
+from subsel.lab.errors import UsageError
+from subsel.lab.store import Store
+
+PHASES = ("tune", "target", "report", "default")
+TARGET = "adam"  # whose tuned median is the target
+_FIRST = {"tune": 0, "target": 10_000, "report": 20_000, "default": 20_000}  # seeds
+
+
+class Job(NamedTuple):
+    """Trials of one population: ``(index of the point, -1 for the defaults; seed)``."""
+
+    task: str
+    contestant: str
+    phase: str
+    members: tuple[tuple[int, int], ...]
+
+    @property
+    def name(self) -> str:
+        first, last = self.members[0], self.members[-1]
+        return f"{'/'.join(self[:3])}/{first[0]}.{first[1]}-{last[0]}.{last[1]}"
+
+    @property
+    def trials(self) -> list[str]:
+        return [trial(*self[:3], *member) for member in self.members]
+
+
+def trial(task: str, contestant: str, phase: str, point: int, seed: int) -> str:
+    """The name of a trial in the store.
+
+    It holds a digest of the task and the contestant, so that a changed one is another.
+    """
+    which = identity(task, contestant)
+    return f"{task}/{contestant}/{which}/{phase}/{point}/{seed}"
+
+
+def check(protocol: Protocol, tasks, contestants) -> None:
+    """Raises UsageError for a study that cannot be."""
+    for field, value in vars(protocol).items():
+        if value < 1:
+            raise UsageError(f"--{field.replace('_', '-')} {value}: expected 1 or more")
+    for name in tasks:
+        one_of("task", name, TASKS)
+    for name in contestants:
+        one_of("optimizer", name, CONTESTANTS)
+    costs = {CONTESTANTS[name].gradients for name in contestants} | {1}
+    each = int(np.lcm.reduce(sorted(costs))) * protocol.segments
+    if protocol.budget % each:
+        raise UsageError(
+            f"a budget of {protocol.budget} gradients cannot be shared out evenly over "
+            f"{protocol.segments} segments of rules that take "
+            f"{', '.join(map(str, sorted(costs)))} gradients a step: try "
+            f"{max(round(protocol.budget / each), 1) * each}"
+        )
+
+
+def jobs(
+    protocol: Protocol, task: str, contestant: str, results: dict
+) -> Iterator[Job]:
+    """All jobs of a pair that are known: those of the best point once it is."""
+    tuning = [
+        (point, seed)
+        for seed in seeds(protocol, "tune")
+        for point in range(protocol.trials)
+    ]
+    yield from _chunks(protocol, task, contestant, "tune", tuning)
+    found = best(protocol, task, contestant, results)
+    for phase in PHASES[1:]:
+        point = -1 if phase == "default" else found
+        if point is None or (phase == "target" and contestant != TARGET):
+            continue
+        members = [(point, seed) for seed in seeds(protocol, phase)]
+        yield from _chunks(protocol, task, contestant, phase, members)
+
+
+def seeds(protocol: Protocol, phase: str) -> range:
+    """Of a phase; those of tuning, of the targets and of the reports are disjoint."""
+    count = protocol.tuning_seeds if phase == "tune" else protocol.seeds
+    return range(_FIRST[phase], _FIRST[phase] + count)
+
+
+def _chunks(protocol, task, contestant, phase, members):
+    size = protocol.population
+    for i in range(0, len(members), size):
+        yield Job(task, contestant, phase, tuple(members[i : i + size]))
+
+
+def score(result: dict, primary: str) -> float:
+    """The primary metric of a trial at its end; infinite where it diverged."""
+    value = (result["final"] or {}).get(primary)
+    return np.inf if value is None else value
+
+
+def tuning(
+    protocol: Protocol, task: str, contestant: str, results: dict
+) -> np.ndarray | None:
+    """``[trials]``, the median score of each point; None before all are there."""
+    names = [
+        [
+            trial(task, contestant, "tune", point, seed)
+            for seed in seeds(protocol, "tune")
+        ]
+        for point in range(protocol.trials)
+    ]
+    if any(name not in results for row in names for name in row):
+        return None
+    primary = TASKS[task].primary
+    scores = [[score(results[name], primary) for name in row] for row in names]
+    return np.median(np.array(scores), axis=1)
+
+
+def best(protocol: Protocol, task: str, contestant: str, results: dict) -> int | None:
+    """The point with the smallest median; None before all are there."""
+    scores = tuning(protocol, task, contestant, results)
+    return None if scores is None else int(np.argmin(scores))
+
+
+def total(protocol: Protocol, tasks, contestants) -> int:
+    """How many trials the whole study has."""
+    each = protocol.trials * protocol.tuning_seeds + 2 * protocol.seeds
+    targets = protocol.seeds * (TARGET in contestants)
+    return len(tasks) * (len(contestants) * each + targets)
+
+
+def estimate(
+    protocol: Protocol, tasks, contestants, results: dict, data_dir: str | None = None
+) -> str:
+    """How long the missing trials take here, in words.
+
+    From the trials of a task that there are, or else from a turn of Adam, which takes
+    some seconds a task.
+    """
+    each = total(protocol, ["one"], contestants)
+    lines, seconds = [], 0.0
+    for task in tasks:
+        names = [n for n in results if n.startswith(f"{task}/")]
+        own = {identity(task, contestant) for contestant in contestants}
+        missing = each - sum(name.split("/")[2] in own for name in names)
+        if not missing:
+            continue
+        if names:
+            one = float(np.median([results[name]["seconds"] for name in names]))
+        else:
+            adam = CONTESTANTS[TARGET]
+            one = trials.seconds(TASKS[task], adam, protocol, data_dir)
+        seconds += missing * one
+        lines.append(f"{task}: {missing} trials of {one:.3g} s")
+    if not lines:
+        return "all trials are there"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"about {hours} h {minutes:02d} min alone; {', '.join(lines)}"
+
+
+def run(
+    protocol: Protocol,
+    tasks,
+    contestants,
+    store: Store,
+    launch: Callable,
+    patience: float = 1.0,
+) -> None:
+    """Runs what the store lacks; returns when nothing does.
+
+    Args:
+        protocol: of the study, and of the store.
+        tasks, contestants: names.
+        store: where results are, and go.
+        launch: ``iterator of jobs -> iterator of (job, results by trial)``: takes jobs
+            while it has room for them, in whatever order it finishes them. A job is
+            None while others run all that is left.
+        patience: seconds between looks at what others do.
+    """
+    pairs = [(task, contestant) for task in tasks for contestant in contestants]
+
+    def open_jobs():
+        """Those that nobody has claimed; the reports of all before any defaults."""
+        while True:
+            results, left = store.results(), False
+            known = [job for pair in pairs for job in jobs(protocol, *pair, results)]
+            known.sort(key=lambda job: job.phase == "default")
+            for job in known:
+                if all(name in results for name in job.trials):
+                    continue
+                left = True
+                if store.claim(job.name, job.trials):
+                    yield job
+                    break
+            else:
+                unknown = any(best(protocol, *pair, results) is None for pair in pairs)
+                if not left and not unknown:
+                    return
+                yield None
+                time.sleep(patience)
+
+    def there():
+        wanted = {(*pair, identity(*pair)) for pair in pairs}
+        return sum(tuple(name.split("/")[:3]) in wanted for name in store.names())
+
+    whole = total(protocol, tasks, contestants)
+    with store.alive(), tqdm(total=whole, initial=there(), unit="trial") as bar:
+        for job, results in launch(open_jobs()):
+            store.finish(job.name, results)
+            bar.set_postfix_str("/".join(job[:3]), refresh=False)
+            bar.update(there() - bar.n)
+
+
+def perform(protocol: Protocol, job: Job, data_dir: str | None = None) -> dict:
+    """Runs a job here: ``{name of a trial: result}``."""
+    task, contestant = TASKS[job.task], CONTESTANTS[job.contestant]
+    space = points(contestant, protocol.trials)
+    chosen = [
+        (defaults(contestant) if point < 0 else space[point], seed)
+        for point, seed in job.members
+    ]
+    reported = job.phase in ("report", "default")
+    rows = trials.run(task, contestant, chosen, protocol, data_dir, reported=reported)
+    return {
+        name: {"point": point} | row
+        for name, (point, _), row in zip(job.trials, chosen, rows, strict=True)
+    }

@@ -1,0 +1,335 @@
+"""Trials: members of one population, trained and measured as one program."""
+
+import dataclasses
+import functools
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from subsel.gan import data, evaluate, game, population, step
+from subsel.gan.ablation.contestants import (
+    Contestant,
+    Task,
+    configured,
+    defaults,
+)
+from subsel.gan.config import Config, check
+from subsel.gan.game import Game
+from subsel.gan.metrics.images import images
+from subsel.gan.metrics.mixture import mixture
+from subsel.gan.models import Variables
+from subsel.gan.step import State
+from subsel.lab.errors import UsageError
+
+_COSINES = ("d_cosine", "g_cosine", "pair_cosine")
+_SHOWN = 4  # members whose samples are kept
+_DIRECTIONS = 0  # key of what a metric draws: one for all that is compared
+# What takes most of the time of an evaluation, and decides nothing here.
+_LEFT_OUT = ("mmd", "kernel_distance", "kernel_distance_error", "sliced_wasserstein")
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """What every result of a study depends on."""
+
+    budget: int = 3000
+    """Gradients of each player, on batches of the task's size."""
+    trials: int = 20
+    """Points of the space, for every optimizer."""
+    tuning_seeds: int = 2
+    """Runs of each point; their median decides."""
+    seeds: int = 20
+    """Fresh runs of the best point, and of the defaults."""
+    segments: int = 10
+    """Points of a learning curve, evenly over the budget."""
+    population: int = 20
+    """Runs in one compiled program."""
+    curve_samples: int = 2500
+    """Samples for a point of a curve."""
+    final_samples: int = 10_000
+    """Samples for the final metrics; of images no more than the test split has."""
+
+
+class Judge(NamedTuple):
+    """How good generators are: ``(generators [M], keys [M]) -> {metric: [M]}``."""
+
+    points: Callable  # of a curve, on few samples
+    final: Callable  # on all of them
+    floor: dict[str, float]  # what real samples score, as many as the final ones
+    protocol: str
+
+
+def judge(task: Task, playing: Game, data_dir: str | None, counts: tuple) -> Judge:
+    """The metrics of a task, compiled for many generators at a time.
+
+    Args:
+        task: what is judged.
+        playing: its data and networks.
+        data_dir: where tensorflow-datasets keeps its sets.
+        counts: samples of a point of a curve, and of the final evaluation; of images
+            no more than the test split has.
+
+    Raises:
+        UsageError: no test split to compare images with.
+    """
+    if playing.dataset.noise:
+        measure, most = _of_points(task, playing)
+        against = "known density"
+    else:
+        measure, most, against = _of_images(task, playing, data_dir)
+    counts = [min(count, most) for count in counts]
+
+    def primary(samples):
+        return {task.primary: measure(samples)[task.primary]}
+
+    compiled = [
+        jax.jit(functools.partial(_of_generators, task.config, playing, of, count))
+        for of, count in zip((primary, measure), counts, strict=True)
+    ]
+    real, _ = data.draw(playing.dataset, jax.random.key(_DIRECTIONS), counts[1])
+    floor = {name: float(x) for name, x in jax.jit(measure)(real).items()}
+    return Judge(
+        *compiled,
+        floor,
+        f"{counts[1]} samples, of curves {counts[0]}, {against}, last iterate",
+    )
+
+
+def _of_points(task, playing):
+    centres, sd = jnp.asarray(playing.dataset.rows), playing.dataset.noise
+
+    def measure(samples):
+        found = mixture(samples, centres, sd, jax.random.key(_DIRECTIONS))
+        kept = {name: x for name, x in found.items() if name not in _LEFT_OUT}
+        return kept | {task.primary: found[task.primary]}
+
+    return measure, math.inf
+
+
+def _of_images(task, playing, data_dir):
+    network, test = evaluate.classifier(task.config.dataset, data_dir, playing.dataset)
+
+    def features(rows):
+        one = functools.partial(jax.tree.map, lambda x: x[0])
+        return jax.lax.map(lambda x: one(network.apply(x[None])), rows, batch_size=100)
+
+    reference = jax.jit(features)(data.scaled(test.rows))
+
+    def measure(samples):
+        compared = jax.tree.map(lambda x: x[: len(samples)], reference)
+        key = jax.random.key(_DIRECTIONS)
+        found = images(features(samples), compared, key)
+        return {name: x for name, x in found.items() if name not in _LEFT_OUT}
+
+    return measure, len(test.rows), f"test split, {network.name}"
+
+
+def _of_generators(cfg, playing, measure, count, generators, keys):
+    def one(given):
+        generator, key = given
+        z_key, label_key = jax.random.split(key)
+        z = jax.random.normal(z_key, (count, cfg.latent))
+        label = data.draw(playing.dataset, label_key, count)[1]
+        return measure(playing.draw(generator, z, label))
+
+    return jax.lax.map(one, (generators, keys))
+
+
+class Program(NamedTuple):
+    """A structure of a task, compiled when it is first used, for any numbers."""
+
+    play: Callable  # (states, numbers) -> (states, metrics), a segment of the curve
+    fresh: Callable  # configurations -> states
+    judge: Judge
+    segment: int  # steps
+    draw: Callable  # (states, count) -> samples [M, count, ...] of the last iterate
+
+
+@functools.lru_cache(maxsize=4)
+def program(
+    structure: Config, task: Task, segments: int, data_dir: str | None, counts: tuple
+) -> Program:
+    """Of ``population.structure(cfg)``; the data are loaded and placed once."""
+    playing = _playing(structure, data_dir)
+    body = population.make_step(structure, playing, step.ALL)
+    segment = structure.steps // segments
+    run = step.make_run(body, segment)
+    pool = playing.dataset.rows, playing.dataset.labels
+    pool = jax.device_put(pool, step.sharding())
+    slots = step.slots(structure.batch_size, structure.microbatches)
+
+    def play(states, numbers):
+        states, metrics, _ = run(states, (numbers, pool), slots)
+        return states, jax.device_get(metrics)
+
+    def fresh(cfgs):
+        return population.fresh(cfgs, playing)
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def draw(states, count):
+        def one(generator, key):
+            z_key, label_key = jax.random.split(key)
+            z = jax.random.normal(z_key, (count, structure.latent))
+            label = data.draw(playing.dataset, label_key, count)[1]
+            return playing.draw(generator, z, label)
+
+        return jax.vmap(one)(last_iterate(states), _addresses(states))
+
+    return Program(play, fresh, _judge(task, data_dir, counts), segment, draw)
+
+
+@functools.lru_cache(maxsize=2)
+def _judge(task, data_dir, counts):
+    return judge(task, _playing(task.config, data_dir), data_dir, counts)
+
+
+def floor(task: Task, data_dir: str | None, counts: tuple) -> dict[str, float]:
+    """What real samples score in place of generated ones."""
+    return _judge(task, data_dir, counts).floor
+
+
+def shape(task: Task, data_dir: str | None) -> tuple[int, ...]:
+    """Of one sample."""
+    return _playing(task.config, data_dir).dataset.shape
+
+
+def _playing(cfg, data_dir):
+    return game.build(cfg, data.load(cfg.dataset, data_dir))
+
+
+def last_iterate(states: State) -> Variables:
+    """Of G; the headline, since an average can hide what the optimizer does."""
+    return Variables(states.params.g, states.stats.g)
+
+
+def _addresses(states):
+    return jax.vmap(lambda key: jax.random.fold_in(key, step.EVALUATION))(states.key)
+
+
+def run(
+    task: Task,
+    contestant: Contestant,
+    members: Sequence[tuple[dict, int]],
+    protocol: Protocol,
+    data_dir: str | None = None,
+    *,
+    reported: bool = True,
+) -> list[dict]:
+    """Trains the members, and measures them on the way and at the end.
+
+    Args:
+        task: what is trained.
+        contestant: by what.
+        members: ``(point of the space, seed)`` each; at most the population. The last
+            is repeated to fill it, so that a result depends on no other members.
+        protocol: how long, and how it is measured.
+        data_dir: where tensorflow-datasets keeps its sets.
+        reported: whether to measure the mean of G over steps, and to return
+            ``samples`` of the first members, as well.
+
+    Returns:
+        Of each member, a dictionary of JSON data: ``curve`` of the primary metric, the
+        ``final`` metrics and those ``averaged`` (of the mean of G over steps), the
+        untrained one's ``start``, ``finished`` steps, mean ``cosine`` between selection
+        and plain gradient, ``seconds``, and of these ``compiling``, a share of the
+        program's each. Not finite is None; a member that diverged has no final metrics.
+    """
+    begun = time.perf_counter()
+    own, cfgs = _prepared(task, contestant, members, protocol, data_dir)
+    states, numbers = own.fresh(cfgs), population.numbers(cfgs)
+    keys = _addresses(states)
+
+    def measured(states):
+        return np.asarray(own.judge.points(last_iterate(states), keys)[task.primary])
+
+    start, curves, cosines, times = measured(states), [], [], []
+    for _ in range(protocol.segments):
+        turn = time.perf_counter()
+        states, metrics = own.play(states, numbers)
+        times.append(time.perf_counter() - turn)
+        # What a frozen member last was says nothing: diverged is worse than any number.
+        whole = np.asarray(states.step) == own.segment * len(times)
+        curves.append(np.where(whole, measured(states), np.nan))
+        cosines.append({k: metrics[k].mean(0) for k in _COSINES if k in metrics})
+    final = jax.device_get(own.judge.final(last_iterate(states), keys))
+    averaged = jax.device_get(own.judge.final(states.ema, keys)) if reported else {}
+    shown = np.asarray(own.draw(states, task.config.samples))[:_SHOWN]
+    seconds = time.perf_counter() - begun
+    shared = {
+        "seconds": round(seconds / len(members), 4),
+        "compiling": round(max(times[0] - np.median(times), 0.0) / len(members), 4),
+    }
+    cosine = {k: np.mean([found[k] for found in cosines], 0) for k in cosines[0]}
+    rows = []
+    for i in range(len(members)):
+        row = {
+            "curve": [_json(x[i]) for x in curves],
+            "final": _of_member(final, i) if whole[i] else None,
+            "averaged": _of_member(averaged, i) if whole[i] else None,
+            "start": _json(start[i]),
+            "finished": int(states.step[i]),
+            "cosine": _of_member(cosine, i),
+        }
+        samples = {"samples": _rounded(shown[i])} if reported and i < _SHOWN else {}
+        rows.append(row | samples | shared)
+    return rows
+
+
+def seconds(
+    task: Task, contestant: Contestant, protocol: Protocol, data_dir: str | None = None
+) -> float:
+    """Seconds of a member without compiling, from a segment and an evaluation here."""
+    members = [(defaults(contestant), 0)] * protocol.population
+    own, cfgs = _prepared(task, contestant, members, protocol, data_dir)
+    states, numbers = own.fresh(cfgs), population.numbers(cfgs)
+    keys, spent = _addresses(states), []
+    for _ in range(2):  # the first turn compiles
+        times = [time.perf_counter()]
+        states, _ = own.play(states, numbers)
+        times.append(time.perf_counter())
+        jax.block_until_ready(own.judge.points(last_iterate(states), keys))
+        times.append(time.perf_counter())
+        jax.block_until_ready(own.judge.final(last_iterate(states), keys))
+        times.append(time.perf_counter())
+        spent = np.diff(times)
+    return float(protocol.segments * sum(spent[:2]) + spent[2]) / protocol.population
+
+
+def _prepared(task, contestant, members, protocol, data_dir):
+    """The program, and the configurations of its members, the last one repeated."""
+    cfgs = [
+        check(configured(task, contestant, point, seed, protocol.budget))
+        for point, seed in members
+    ]
+    if cfgs[0].steps % protocol.segments:
+        raise UsageError(
+            f"a budget of {protocol.budget} gradients is {cfgs[0].steps} steps of a "
+            f"rule that takes {contestant.gradients} a step, which {protocol.segments} "
+            "segments do not divide: choose a multiple of "
+            f"{protocol.segments * contestant.gradients}"
+        )
+    size = protocol.population
+    if len(cfgs) > size:
+        raise ValueError(f"{len(cfgs)} members for a program of {size}")
+    counts = protocol.curve_samples, protocol.final_samples
+    structure = population.structure(cfgs[0])
+    own = program(structure, task, protocol.segments, data_dir, counts)
+    return own, cfgs + [cfgs[-1]] * (size - len(cfgs))
+
+
+def _of_member(found, i):
+    return {name: _json(x[i]) for name, x in found.items()}
+
+
+def _rounded(samples):
+    return [round(float(x), 3) for x in samples.ravel()]
+
+
+def _json(x):
+    x = float(x)
+    return float(f"{x:.6g}") if math.isfinite(x) else None

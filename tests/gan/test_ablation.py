@@ -1,0 +1,322 @@
+"""Comparing optimizers: the points, the jobs, the trials, and what is made of them."""
+
+import csv
+import dataclasses
+import functools
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from subsel.gan import game, step
+from subsel.gan.ablation import analysis, contestants, launchers, study, trials
+from subsel.gan.ablation.contestants import CONTESTANTS, SPACE, TASKS
+from subsel.gan.ablation.trials import Protocol
+from subsel.gan.optimizers import OPTIMIZERS, Numbers
+from subsel.lab.errors import UsageError
+from subsel.lab.store import Store
+
+TINY = Protocol(
+    budget=24,
+    trials=3,
+    tuning_seeds=1,
+    seeds=3,
+    segments=2,
+    population=3,
+    curve_samples=50,
+    final_samples=80,
+)
+SMALL = TASKS["ring"]._replace(
+    config=dataclasses.replace(
+        TASKS["ring"].config, hidden=(8,), batch_size=8, samples=5
+    )
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_tasks():
+    """The ring with small networks in place of the full one."""
+    before = TASKS["ring"]
+    TASKS["ring"] = SMALL
+    yield
+    TASKS["ring"] = before
+
+
+# Points
+
+
+def test_all_contestants_try_the_same_points_of_the_shared_space():
+    lists = {name: contestants.points(one, 20) for name, one in CONTESTANTS.items()}
+    adam = lists["adam"]
+    for name, points in lists.items():
+        shared = [{k: v for k, v in point.items() if k in SPACE} for point in points]
+        assert shared == adam, name
+        assert set(points[0]) == {*SPACE, *CONTESTANTS[name].knobs}
+    assert lists["ball_min_norm"][0]["radius"] != lists["ball_min_norm"][1]["radius"]
+    assert adam[:10] == contestants.points(CONTESTANTS["adam"], 10)
+    for name, axis in SPACE.items():
+        values = [point[name] for point in adam]
+        if axis.choices:
+            assert set(values) == set(axis.choices)
+        else:
+            assert axis.low <= min(values) < max(values) <= axis.high
+            # Every quarter of the axis, as its scale has it, is tried.
+            where = np.log(values) - math.log(axis.low)
+            quarter = where / math.log(axis.high / axis.low) * 4
+            assert set(np.floor(quarter)) == {0, 1, 2, 3}
+
+
+def test_points_at_the_edge_of_the_space_are_named():
+    for name in ("adam", "sgd"):
+        points = contestants.points(CONTESTANTS[name], 20)
+        found = [contestants.edges(CONTESTANTS[name], 20, i) for i in range(20)]
+        for point, edges in zip(points, found, strict=True):
+            for key in ("learning_rate", "ratio", "eps"):
+                axis = SPACE[key]
+                u = math.log(point[key] / axis.low) / math.log(axis.high / axis.low)
+                near = not 0.05 <= u <= 0.95 and not (name == "sgd" and key == "eps")
+                assert (key in edges) == near
+    assert any(found)
+
+
+def test_budgets_are_gradients_on_the_tasks_batch():
+    point = contestants.defaults(CONTESTANTS["adam"])
+    for name, one in CONTESTANTS.items():
+        point = contestants.defaults(one)
+        cfg = contestants.configured(SMALL, one, point, 7, 240)
+        assert cfg.steps * one.gradients == 240, name
+        assert cfg.steps * one.cost * cfg.batch_size == 240 * SMALL.config.batch_size
+        assert cfg.seed == 7 and cfg.d_learning_rate == cfg.learning_rate
+
+
+def test_a_changed_contestant_is_another_one(monkeypatch):
+    before = contestants.identity("ring", "adam")
+    renamed = CONTESTANTS["adam"]._replace(about="the same")
+    monkeypatch.setitem(CONTESTANTS, "adam", renamed)
+    assert contestants.identity("ring", "adam") == before
+    monkeypatch.setitem(CONTESTANTS, "adam", renamed._replace(rate=2.0))
+    assert contestants.identity("ring", "adam") != before
+    assert contestants.identity("grid", "adam") != before
+
+
+@pytest.mark.parametrize("name", CONTESTANTS)
+def test_controls_are_of_contestants(name):
+    one = CONTESTANTS[name]
+    assert one.control_of in {None, *CONTESTANTS}
+    assert not (one.rule and one.control_of)
+    if one.control_of and one.changes.get("candidates"):
+        assert one.gradients == CONTESTANTS[one.control_of].gradients
+
+
+# Trials
+
+
+def alone(cfg):
+    """The run of one configuration, by the step that train_gan.py has."""
+    playing = game.build(cfg)
+    body = step.make_step(playing.nets, playing.tx, playing.rules, step.ALL)
+    pool = playing.dataset.rows, playing.dataset.labels
+    run = step.make_run(body, cfg.steps)
+    return run(game.fresh(cfg, playing), pool, step.slots(cfg.batch_size))[0]
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in OPTIMIZERS if name.startswith(("history_", "ball_"))]
+)
+def test_one_candidate_is_adam_bit_for_bit(name):
+    """The control of every rule with K candidates: K = 1 is no selection."""
+    given = Numbers(0.1, eps=1e-6, candidates=1)
+    rule, adam = OPTIMIZERS[name](given), OPTIMIZERS["adam"](given)
+    params = {"w": jnp.ones((3, 2)), "b": jnp.zeros(2)}
+    states = [tx.init(params) for tx in (rule, adam)]
+    update = jax.jit(lambda g, s: rule.update(g, s, params, grad_fn=lambda p: p))
+    reference = jax.jit(adam.update)
+    for i in range(5):
+        keys = jax.random.split(jax.random.key(i))
+        grads = {
+            k: jax.random.normal(key, params[k].shape)
+            for k, key in zip(params, keys, strict=True)
+        }
+        ours, states[0] = update(grads, states[0])
+        theirs, states[1] = reference(grads, states[1])
+        for k in params:
+            np.testing.assert_array_equal(ours[k], theirs[k])
+
+
+def test_a_trial_is_the_run_that_it_would_be_alone():
+    contestant = CONTESTANTS["adam"]
+    point = contestants.defaults(contestant)
+    members = [(point, 1), (point | {"learning_rate": 1e-3}, 2)]
+    rows = trials.run(SMALL, contestant, members, TINY)
+    assert [row["finished"] for row in rows] == [24, 24]
+    assert len(rows[0]["curve"]) == 2 and len(rows[0]["samples"]) == 5 * 2
+    cfg = contestants.configured(SMALL, contestant, *members[1], TINY.budget)
+    state = jax.tree.map(lambda x: x[None], alone(cfg))
+    counts = TINY.curve_samples, TINY.final_samples
+    judge = trials.judge(SMALL, game.build(cfg), None, counts)
+    keys = jax.vmap(lambda k: jax.random.fold_in(k, step.EVALUATION))(state.key)
+    last = judge.final(trials.last_iterate(state), keys)
+    mean = judge.final(state.ema, keys)
+    for found, expected in ((rows[1]["final"], last), (rows[1]["averaged"], mean)):
+        assert found.keys() == expected.keys() >= {"sliced_wasserstein", "modes"}
+        for key, x in found.items():
+            if x is not None:
+                assert x == pytest.approx(float(expected[key][0]), rel=1e-2, abs=1e-2)
+    again = trials.run(SMALL, contestant, members[:1], TINY)[0]
+    for row in (again, rows[0]):
+        del row["seconds"], row["compiling"]
+    assert again == rows[0]  # bit for bit, whoever else is in the population
+
+
+def test_a_run_that_diverges_is_the_worst_and_stays_in():
+    contestant = CONTESTANTS["sgd"]
+    point = contestants.defaults(contestant)
+    members = [(point, 1), (point | {"learning_rate": 1e30}, 1)]
+    fine, wild = trials.run(SMALL, contestant, members, TINY)
+    assert fine["final"] and wild["final"] is None and wild["averaged"] is None
+    assert wild["finished"] < 24 and wild["curve"][-1] is None
+    assert study.score(wild, "sliced_wasserstein") == math.inf
+
+
+def test_images_are_judged_by_the_metrics_of_a_run():
+    """The floor of digits is what evaluate.py finds for the same real samples."""
+    task = TASKS["digits"]
+    real = trials.floor(task, None, (100, 10_000))
+    assert {"frechet", "density", "coverage", "classes"} <= real.keys()
+    assert 0.05 < real["frechet"] < 0.4 and real["classes"] == 10
+    assert trials.shape(task, None) == (8, 8, 1)
+
+
+# Studies
+
+
+def run(store, names=("adam", "history_min_norm"), perform=None):
+    perform = perform or functools.partial(study.perform, TINY)
+    study.run(TINY, ["ring"], names, store, launchers.local(perform), patience=0.05)
+
+
+def fake(job, calls=None):
+    """Results without training: the larger the point, the better."""
+    if calls is not None:
+        calls.append(job)
+    point = contestants.defaults(CONTESTANTS[job.contestant])
+    good = CONTESTANTS[job.contestant].rule
+    rows = {}
+    for name, (index, seed) in zip(job.trials, job.members, strict=True):
+        x = 0.9 - 0.1 * index - 0.3 * good + 0.01 * (seed % 10)
+        rows[name] = {
+            "point": point,
+            "curve": [1.0, x],
+            "final": None if (index, seed) == (0, 0) else {"sliced_wasserstein": x},
+            "averaged": {"sliced_wasserstein": x},
+            "start": 1.2,
+            "finished": 24,
+            "cosine": {},
+            "seconds": 1.0,
+            "compiling": 0.1,
+        }
+    return rows
+
+
+def protocol_store(path):
+    return Store(path, dataclasses.asdict(TINY))
+
+
+def test_a_study_tunes_on_some_seeds_and_reports_on_others(tmp_path):
+    store, calls = protocol_store(tmp_path / "s.db"), []
+    run(store, perform=functools.partial(fake, calls=calls))
+    assert {job.phase for job in calls} == set(study.PHASES)
+    assert [job.phase for job in calls][-2:] == ["default"] * 2  # the last of all
+    seeds = {phase: set(study.seeds(TINY, phase)) for phase in study.PHASES}
+    assert seeds["report"] == seeds["default"]  # paired
+    assert not seeds["tune"] & seeds["report"] and not seeds["target"] & seeds["report"]
+    reports = {job.contestant: job for job in calls if job.phase == "report"}
+    assert all(m[0] == 2 for job in reports.values() for m in job.members)  # the best
+    assert [job.contestant for job in calls if job.phase == "target"] == ["adam"]
+    names = store.names()
+    assert len(names) == study.total(TINY, ["ring"], ("adam", "history_min_norm"))
+    run(store, perform=lambda job: pytest.fail("all was there"))
+    assert study.estimate(TINY, ["ring"], ("adam",), store.results()) == (
+        "all trials are there"
+    )
+    found = study.estimate(TINY, ["ring"], ("adam", "sgd"), store.results())
+    assert found.startswith("about 0 h 00 min alone; ring: 9 trials of 1 s")
+
+
+def test_an_interrupted_study_goes_on_with_what_is_missing(tmp_path):
+    store, calls = protocol_store(tmp_path / "s.db"), []
+
+    def interrupted(job):
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return fake(job, calls)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(store, perform=interrupted)
+    other = protocol_store(tmp_path / "s.db")  # nothing is left claimed
+    run(other, perform=functools.partial(fake, calls=calls))
+    assert len({job.name for job in calls}) == len(calls) == 7
+
+
+def test_what_a_study_found(tmp_path):
+    store, names = (
+        protocol_store(tmp_path / "s.db"),
+        ("adam", "sgd", "history_min_norm"),
+    )
+    run(store, names, perform=fake)
+    found = analysis.analyse(TINY, ["ring"], names, store.results())
+    ring, cells = found["tasks"]["ring"], found["cells"]
+    assert ring["untrained"] == 1.2
+    assert ring["target"] == pytest.approx(0.71)  # Adam's median at the last point
+    adam, rule = cells["adam"]["ring"], cells["history_min_norm"]["ring"]
+    assert adam["values"] == pytest.approx([0.7, 0.71, 0.72])
+    assert adam["success"] == [2, 3] and adam["times"] == [24, 24, None]
+    floor = ring["floor"]
+    assert adam["scores"][0] == pytest.approx((1.2 - 0.7) / (1.2 - floor), rel=1e-5)
+    assert rule["improvement"] == (1, 1, 1) and rule["p"] == pytest.approx(0.1)
+    assert rule["p_holm"] == pytest.approx(0.2)  # of two comparisons
+    assert cells["sgd"]["ring"]["improvement"].value == 0.5
+    assert rule["tuning"][0] is None and rule["expected_best"][0] < rule["scores"][0]
+    overall = found["overall"]
+    assert overall["adam"]["improvement"] is None
+    assert overall["history_min_norm"]["score"].low > overall["adam"]["score"].high
+    analysis.save(found, store.results(), tmp_path / "out")
+    saved = json.loads((tmp_path / "out" / "analysis.json").read_text())
+    assert saved["cells"]["adam"]["ring"]["success"] == [2, 3]
+    with (tmp_path / "out" / "runs.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(store.names())
+    assert rows[0]["task"] == "ring" and float(rows[0]["final_sliced_wasserstein"])
+
+
+def test_a_study_that_is_not_done_shows_what_there_is(tmp_path):
+    store = protocol_store(tmp_path / "s.db")
+    nothing = analysis.analyse(TINY, ["ring"], ["adam"], {})
+    assert nothing["cells"] == nothing["tasks"] == nothing["overall"] == {}
+    run(store, ["adam"], perform=fake)
+    found = analysis.analyse(TINY, ["ring", "grid"], ["adam", "sgd"], store.results())
+    assert set(found["tasks"]) == {"ring"} and set(found["cells"]) == {"adam"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seeds": 0}, "--seeds 0: expected 1 or more"),
+        ({"budget": 25}, "try 24"),
+        ({"curve_samples": -1}, "--curve-samples -1"),
+    ],
+)
+def test_studies_that_cannot_be_are_refused(change, message):
+    protocol = dataclasses.replace(TINY, **change)
+    with pytest.raises(UsageError, match=message):
+        study.check(protocol, ["ring"], ["adam", "extragradient_adam", "ball_mean"])
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(UsageError, match="unknown task 'rng'.*'ring'"):
+        study.check(TINY, ["rng"], ["adam"])
+    with pytest.raises(UsageError, match="unknown optimizer 'adan'.*'adam'"):
+        study.check(TINY, ["ring"], ["adan"])
