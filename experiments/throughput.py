@@ -10,6 +10,9 @@ D moves first, on [real; fake]; G then meets the new D with the same fake batch.
 floor is the operations of one step over the fastest float32 matrix product that either
 library does in the same rounds, at the size of D's first layer or large and square.
 
+Many seeds at once are a population, one program with an axis of seeds; their steps are
+those of all seeds, and "x alone" is what that gains over one seed after the other.
+
 The contenders take turns, so that a busy machine is busy for all of them, and a ratio
 is the median over rounds of the two times of one round. PyTorch is optional.
 
@@ -31,7 +34,7 @@ import jax
 import numpy as np
 import tyro
 
-from subsel.gan import config, data, game, step
+from subsel.gan import config, data, game, population, step
 from subsel.gan.config import Config
 from subsel.gan.objective import Pair
 from subsel.lab.errors import UsageError, exit_status
@@ -47,6 +50,8 @@ from subsel.lab.timing import (
 
 SHAPE = (28, 28, 1)
 OURS = {"subsel.gan, optax.adam": "adam", "subsel.gan, subsel.adam": "subsel"}
+ALONE = "subsel.gan, optax.adam"
+SEEDS = (4, 16, 64, 256)  # in one program
 EAGER, COMPILED, FLOOR = "PyTorch eager", "PyTorch torch.compile", "arithmetic floor"
 INSTALL = "absent: pip install torch"
 
@@ -97,8 +102,13 @@ def measure(cfg: Config, count: int, rounds: int, quick: bool) -> dict:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (count, *SHAPE), dtype=np.uint8)
     turns = {name: ours(cfg, images, optimizer) for name, optimizer in OURS.items()}
+    done = {}  # seed-steps of a turn, where they are not cfg.steps
+    for size in SEEDS[: 2 if quick else None]:
+        short = replace(cfg, steps=max(cfg.steps // size, 1), log_every=1)
+        done[name := f"{size} seeds at once, adam"] = size * short.steps
+        turns[name] = together(short, images, size)
     first = {name: seconds(turn) for name, turn in turns.items()}
-    rows = {name: {} for name in (*OURS, EAGER, COMPILED, FLOOR)}
+    rows = {name: {} for name in (*turns, EAGER, COMPILED, FLOOR)}
     for name in (EAGER, COMPILED):
         if quick and name == COMPILED:
             rows[name]["missing"] = "left out by --quick"
@@ -119,10 +129,12 @@ def measure(cfg: Config, count: int, rounds: int, quick: bool) -> dict:
     others = (others_cpu_seconds() - others) / (time.perf_counter() - began)
     rates = {name: work[name] / took.pop(name) for name in products}
     took[FLOOR] = cfg.steps * counted / np.max(list(rates.values()), axis=0)
+    took = {name: spent / done.get(name, cfg.steps) for name, spent in took.items()}
     for name, spent in took.items():
-        rows[name]["steps_per_second"] = spread(cfg.steps / spent)
+        rows[name]["steps_per_second"] = spread(1 / spent)
         if EAGER in took:
             rows[name]["times_pytorch_eager"] = spread(took[EAGER] / spent)
+        rows[name]["times_alone"] = spread(took[ALONE] / spent)
         rows[name]["share_of_floor"] = spread(took[FLOOR] / spent)
         if name in first:
             rows[name]["first_turn_seconds"] = first[name]
@@ -162,6 +174,24 @@ def ours(cfg: Config, images: np.ndarray, optimizer: str) -> Callable[[], None]:
         state, metrics, finite = run(state, pool, slots)
         jax.device_get((metrics, finite))
         jax.block_until_ready(state)
+
+    return turn
+
+
+def together(cfg: Config, images: np.ndarray, size: int) -> Callable[[], None]:
+    """A turn of ``size`` seeds as one program, as the ablation trains them."""
+    cfg = replace(cfg, optimizer="adam")
+    built, _, pool = contender(cfg, images, "adam")
+    members = [replace(cfg, seed=seed) for seed in range(size)]
+    body = population.make_step(cfg, built, step.ALL)
+    run, slots = step.make_run(body, cfg.steps), step.slots(cfg.batch_size)
+    states, given = population.fresh(members, built), population.numbers(members)
+
+    def turn():
+        nonlocal states
+        states, metrics, finite = run(states, (given, pool), slots)
+        jax.device_get((metrics, finite))
+        jax.block_until_ready(states)
 
     return turn
 
@@ -295,12 +325,14 @@ def table(report: dict) -> str:
         versions,
         f"{report['rounds']} turns of {report['steps_a_turn']} steps; median (min-max)",
         "",
-        f"{'':25}{'steps/s':20}{'x PyTorch eager':20}{'of the floor':20}first turn",
+        f"{'':25}{'steps/s':20}{'x PyTorch eager':20}{'x alone':20}"
+        f"{'of the floor':20}first turn",
     ]
     for name, row in report["rows"].items():
         cells = [
             _cell(row.get("steps_per_second"), "{:.0f}"),
             _cell(row.get("times_pytorch_eager"), "{:.2f}"),
+            _cell(row.get("times_alone"), "{:.2f}"),
             _cell(row.get("share_of_floor"), "{:.2f}"),
             f"{row['first_turn_seconds']:.1f} s" if "first_turn_seconds" in row else "",
         ]
