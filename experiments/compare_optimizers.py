@@ -10,7 +10,7 @@ one space; the point with the best median over tuning seeds is run again on fres
 Trials go into a store as they are done: Ctrl-C, kill -9 and a second process that helps
 lose nothing, and the same command goes on. The report is for people: report.html.
 
-Results of results/compare_optimizers: see the README, "What was found".
+What was found with --out results/compare_optimizers is in the README.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ import tyro
 from subsel.gan.ablation import analysis, launchers, report, study
 from subsel.gan.ablation.contestants import CONTESTANTS
 from subsel.gan.ablation.trials import Protocol
-from subsel.lab.errors import exit_status
+from subsel.lab.errors import UsageError, exit_status
 from subsel.lab.store import Store
 from subsel.lab.timing import machine
 
@@ -54,7 +54,7 @@ def main(
     report_only: bool = False,
     data_dir: str | None = None,
     store: Path = Path("runs/compare_optimizers.db"),
-    out: Path = Path("results/compare_optimizers"),
+    out: Path | None = None,
     launcher: Literal["local", "ray"] = "local",
     cpus: float = 1,
     gpus: float = 0,
@@ -68,28 +68,44 @@ def main(
         optimizers: names; all with their controls if left out.
         quick: a small study of 3 tasks and 4 optimizers, in 5 minutes on 2 cores. Its
             numbers mean nothing.
-        report_only: of what is there.
+        report_only: write the report of what is there.
         data_dir: where tensorflow-datasets keeps its sets.
         store: SQLite file of the trials, of any number of studies.
-        out: folder for the report.
+        out: folder for the report; runs/compare_optimizers if left out, with _quick
+            behind it for the quick form.
         launcher: local, or ray: on the cluster of RAY_ADDRESS or of ray start.
         cpus: that a job takes there.
         gpus: that a job takes there.
     """
+    out = out or Path(f"runs/compare_optimizers{'_quick' * quick}")
     if quick:
-        protocol, out = QUICK, Path("runs/compare_optimizers_quick")
+        if protocol != Protocol():
+            raise UsageError(
+                "--quick with options of the protocol: it has its own; leave one out"
+            )
+        protocol = QUICK
         tasks, optimizers = tasks or QUICK_TASKS, optimizers or QUICK_OPTIMIZERS
     on_gpu = jax.default_backend() == "gpu"
     tasks = tasks or TASKS + (ON_GPU if on_gpu else ())
     optimizers = optimizers or tuple(CONTESTANTS)
     study.check(protocol, tasks, optimizers)
+    if report_only and not store.exists():
+        raise UsageError(f"--report-only: there is no store {store}; see --store")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {out} cannot be written: {error.strerror}") from None
     trials = Store(store, dataclasses.asdict(protocol))
-    perform = functools.partial(study.perform, protocol, data_dir=data_dir)
-    launch = {
-        "local": lambda: launchers.local(perform),
-        "ray": lambda: launchers.ray(perform, cpus, gpus),
-    }[launcher]()
+    if report_only and not trials.names():
+        raise UsageError(
+            f"--report-only: {store} holds no trials of this protocol, {protocol}"
+        )
     if not report_only:
+        perform = functools.partial(study.perform, protocol, data_dir=data_dir)
+        launch = {
+            "local": lambda: launchers.local(perform),
+            "ray": lambda: launchers.ray(perform, cpus, gpus),
+        }[launcher]()
         run(protocol, tasks, optimizers, trials, launch, data_dir)
     found = analysis.analyse(protocol, tasks, optimizers, trials.results(), data_dir)
     report.write(found, out, " ".join(["python", *sys.argv]), machine())

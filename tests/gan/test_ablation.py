@@ -276,9 +276,12 @@ def test_what_a_study_found(tmp_path):
     assert adam["success"] == [2, 3] and adam["times"] == [24, 24, None]
     floor = ring["floor"]
     assert adam["scores"][0] == pytest.approx((1.2 - 0.7) / (1.2 - floor), rel=1e-5)
-    assert rule["improvement"] == (1, 1, 1) and rule["p"] == pytest.approx(0.1)
-    assert rule["p_holm"] == pytest.approx(0.2)  # of two comparisons
-    assert cells["sgd"]["ring"]["improvement"].value == 0.5
+    pair = rule["against"]["adam"]
+    assert pair["improvement"] == (1, 1, 1) and pair["p"] == pytest.approx(0.1)
+    assert pair["p_holm"] == pytest.approx(0.2)  # of two comparisons
+    assert pair["side"] == 0  # three seeds can never be sure
+    assert cells["sgd"]["ring"]["against"]["adam"]["improvement"].value == 0.5
+    assert rule["compiling"] == pytest.approx(0.3)  # three members' shares
     assert rule["tuning"][0] is None and rule["expected_best"][0] < rule["scores"][0]
     overall = found["overall"]
     assert overall["adam"]["improvement"] is None
@@ -299,6 +302,50 @@ def test_a_study_that_is_not_done_shows_what_there_is(tmp_path):
     run(store, ["adam"], perform=fake)
     found = analysis.analyse(TINY, ["ring", "grid"], ["adam", "sgd"], store.results())
     assert set(found["tasks"]) == {"ring"} and set(found["cells"]) == {"adam"}
+    assert found["asked"]["tasks"] == ["ring", "grid"]
+
+
+def test_where_adams_runs_diverge_there_is_no_target_to_reach(tmp_path):
+    def diverging(job):
+        rows = fake(job)
+        for row in rows.values():
+            if job.phase == "target":
+                row["curve"] = [None, None]
+        return rows
+
+    store = protocol_store(tmp_path / "s.db")
+    run(store, ["adam"], perform=diverging)
+    found = analysis.analyse(TINY, ["ring"], ["adam"], store.results())
+    assert found["tasks"]["ring"]["target"] is None
+    assert found["cells"]["adam"]["ring"]["success"] == [0, 3]
+    json.dumps(found, allow_nan=False)
+
+
+def test_a_run_that_diverged_is_worse_than_one_that_is_bad(tmp_path):
+    """Both score 0; rank tells them apart."""
+
+    def bad(job):
+        rows = fake(job)
+        for row in rows.values():
+            row["final"] = {"sliced_wasserstein": 5.0}
+            if job.contestant == "sgd" and job.phase == "report":
+                row["final"] = None
+        return rows
+
+    store, names = protocol_store(tmp_path / "s.db"), ("adam", "sgd")
+    run(store, names, perform=bad)
+    found = analysis.analyse(TINY, ["ring"], names, store.results())["cells"]["sgd"]
+    assert found["ring"]["scores"] == [0, 0, 0] and found["ring"]["diverged"] == 3
+    assert found["ring"]["against"]["adam"]["improvement"].value == 0
+
+
+def test_rules_are_compared_with_their_controls():
+    assert contestants.controls("history_min_norm") == [
+        "history_random",
+        "history_longest",
+    ]
+    assert contestants.controls("reflect_lookahead") == ["lookahead_minimax"]
+    assert contestants.controls("adam_r1") == []
 
 
 @pytest.mark.parametrize(
@@ -313,6 +360,11 @@ def test_studies_that_cannot_be_are_refused(change, message):
     protocol = dataclasses.replace(TINY, **change)
     with pytest.raises(UsageError, match=message):
         study.check(protocol, ["ring"], ["adam", "extragradient_adam", "ball_mean"])
+
+
+def test_a_study_needs_adam():
+    with pytest.raises(UsageError, match="--optimizers sgd: add adam"):
+        study.check(TINY, ["ring"], ["sgd"])
 
 
 def test_unknown_names_are_refused():

@@ -34,41 +34,40 @@ PROTOCOL = {
 }
 
 
-def _cell(shape, score, improvement=None):
+def _pair(improvement, side):
+    return {"improvement": improvement, "p": 0.01, "p_holm": 0.0234567, "side": side}
+
+
+def _cell(shape, score, against=None):
     rng = np.random.default_rng(0)
-    versus = {} if improvement is None else {"improvement": improvement, "p": 0.01}
-    return (
-        versus
-        | ({"p_holm": 0.0234567} if versus else {})
-        | {
-            "point": {"learning_rate": 0.000123456, "b1": 0.0},
-            "edges": [],
-            "values": [0.2, 0.3, 0.4, 0.5],
-            "median": 0.35,
-            "averaged": 0.3,
-            "diverged": 0,
-            "scores": [0.5, 0.6, 0.7, 0.8],
-            "score": [score, score - 0.1, score + 0.1],
-            "success": [3, 4],
-            "success_interval": [0.194, 0.994],
-            "times": [2000.0, 1000.0, 3000.0, None],
-            "tuning": [1.0, 0.5, 0.4, 0.3, None],
-            "expected_best": [0.2, 0.3, 0.4, 0.45, 0.5],
-            "default_values": [],
-            "default_median": None,
-            "curve": {
-                "gradients": [1000.0, 2000.0, 3000.0],
-                "median": [1.0, 0.5, 0.35],
-                "low": [0.8, 0.4, 0.2],
-                "high": [1.5, 0.8, 0.5],
-            },
-            "final": {"metric": 0.35, "high_quality": 0.98765},
-            "cosine": {"g_cosine": 0.5},
-            "seconds": 1234.5,
-            "compiling": 0.1,
-            "samples": [rng.uniform(-1, 1, 4 * np.prod(shape)).tolist()] * 2,
-        }
-    )
+    return {"against": against or {}} | {
+        "point": {"learning_rate": 0.000123456, "b1": 0.0},
+        "edges": [],
+        "values": [0.2, 0.3, 0.4, 0.5],
+        "median": 0.35,
+        "averaged": 0.3,
+        "diverged": 0,
+        "scores": [0.5, 0.6, 0.7, 0.8],
+        "score": [score, score - 0.1, score + 0.1],
+        "success": [3, 4],
+        "success_interval": [0.194, 0.994],
+        "times": [2000.0, 1000.0, 3000.0, None],
+        "tuning": [1.0, 0.5, 0.4, 0.3, None],
+        "expected_best": [0.2, 0.3, 0.4, 0.45, 0.5],
+        "default_values": [],
+        "default_median": None,
+        "curve": {
+            "gradients": [1000.0, 2000.0, 3000.0],
+            "median": [1.0, 0.5, 0.35],
+            "low": [0.8, 0.4, 0.2],
+            "high": [1.5, 0.8, 0.5],
+        },
+        "final": {"metric": 0.35, "high_quality": 0.98765},
+        "cosine": {"g_cosine": 0.5},
+        "seconds": 1234.5,
+        "compiling": 0.1,
+        "samples": [rng.uniform(-1, 1, 4 * np.prod(shape)).tolist()] * 2,
+    }
 
 
 def _diverged(cell):
@@ -90,22 +89,28 @@ def _found():
     """Two tasks; a rule with a control that diverged, and lacks a task."""
     shapes = {"ring": [2], "pictures of": [4, 4, 1]}
     plain = {"about": "a | b", "rule": False, "control_of": None, "gradients": 1}
+    plain["controls"] = []
     about = {"adam": plain | {"knobs": []}}
     about["turn"] = plain | {"rule": True, "gradients": 2, "knobs": ["radius"]}
+    about["turn"] |= {"controls": [EVIL]}
     about[EVIL] = plain | {"control_of": "turn", "knobs": []}
     tasks, cells = {}, {name: {} for name in about}
     for task, shape in shapes.items():
         real = {"metric": 0.1, "high_quality": 0.999}
         tasks[task] = {"about": "easy", "primary": "metric", "real": real}
         tasks[task] |= {"floor": 0.1, "untrained": 2.0, "target": 0.4, "shape": shape}
+        tasks[task]["target_at"] = 0.75
         cells["adam"][task] = _cell(shape, 0.6)
-        cells["turn"][task] = _cell(shape, 0.8, [0.7, 0.55, 0.9])
-    cells[EVIL]["ring"] = _diverged(_cell([2], 0.0, [0.0, 0.0, 0.0]))
+        cells["turn"][task] = _cell(shape, 0.8, {"adam": _pair([0.7, 0.55, 0.9], 1)})
+    cells["turn"]["ring"]["against"][EVIL] = _pair([1.0, 1.0, 1.0], 1)
+    against = {"adam": _pair([0.0, 0.0, 0.0], -1)}
+    cells[EVIL]["ring"] = _diverged(_cell([2], 0.0, against))
     line = np.linspace(1, 0, 11).tolist()
     whole = {"score": [0.7, 0.6, 0.8], "benchmark": [0.5, 0.4, 0.6]}
     whole["profile"] = {"line": line, "low": line, "high": line}
     return {
         "protocol": PROTOCOL,
+        "asked": {"tasks": [*tasks, "third"], "contestants": list(about)},
         "tasks": tasks,
         "contestants": about,
         "cells": cells,
@@ -186,7 +191,7 @@ def test_both_forms_say_the_same(written, name):
     for said in (
         "turn is better than tuned Adam on 2 of 2 tasks and worse on none.",
         "Over all tasks together better: turn.",
-        f"Not measured: {EVIL} on pictures of.",
+        f"(yet): adam on third; turn on third; {EVIL} on pictures of, third.",
         "0.700 [0.550, 0.900] ▲",
         "p 0.0235",
         "3/4 [0.194, 0.994]",
@@ -223,50 +228,52 @@ def test_tables_of_the_markdown_are_whole_and_its_pictures_are_there(written):
 
 
 @pytest.mark.parametrize(
-    ("compared", "whole", "said"),
+    ("compared", "whole", "beaten", "said"),
     [
-        ({}, {}, "No rule has been compared with tuned Adam yet."),
+        ({}, {}, {}, "No rule has been compared with tuned Adam yet."),
         (
             {"a": {"x": 0, "y": 0}},
             {"a": 0},
+            {"a": ([], 0)},
             "No rule is better than tuned Adam on any task.",
         ),
         (
             {"a": {"x": 1, "y": 0, "z": 1, "w": 0}},
             {},
-            "a is better than tuned Adam on 2 of 4 tasks and worse on none.",
+            {"a": (["c", "d"], 1)},
+            "a is better than tuned Adam on 2 of 4 tasks and worse on none. Of these "
+            "it is better than all its controls (c, d) on 1.",
         ),
         (
             {"a": {"x": 1}, "b": {"x": -1, "y": 0}, "c": {"x": 1, "y": -1}},
             {"b": -1, "c": 1},
+            {"a": ([], 1), "b": ([], 0), "c": (["d"], 0)},
             "a is better than tuned Adam on 1 of 1 task and worse on none.\n"
-            "c is better than tuned Adam on 1 of 2 tasks and worse on 1.\n"
+            "c is better than tuned Adam on 1 of 2 tasks and worse on 1. Of these it "
+            "is better than all its controls (d) on none.\n"
             "Better on none and worse on some: b (1 of 2).\n"
             "Over all tasks together better: c.\nOver all tasks together worse: b.",
         ),
         (
             {"b": {"x": -1}},
             {},
+            {"b": ([], 0)},
             "No rule is better than tuned Adam on any task.\n"
             "Better on none and worse on some: b (1 of 1).",
         ),
     ],
 )
-def test_the_headline_is_made_of_the_data(compared, whole, said):
-    assert report.headline(compared, whole) == said
+def test_the_headline_is_made_of_the_data(compared, whole, beaten, said):
+    assert report.headline(compared, whole, beaten) == said
 
 
-@pytest.mark.parametrize(
-    ("interval", "mark"),
-    [((0.7, 0.5, 0.9), ""), ((0.7, 0.51, 0.9), "▲"), ((0.3, 0.1, 0.49), "▼")],
-)
-def test_only_an_interval_on_one_side_of_a_half_decides(
-    found, tmp_path, interval, mark
-):
+@pytest.mark.parametrize(("side", "mark"), [(0, ""), (1, "▲"), (-1, "▼")])
+def test_a_mark_says_which_side_is_sure(found, tmp_path, side, mark):
     cells = found["cells"]["turn"]
     found["tasks"] = {"ring": found["tasks"]["ring"]}
     found["overall"] = {}
-    found["cells"]["turn"] = {"ring": cells["ring"] | {"improvement": interval}}
+    against = {"adam": _pair([0.7, 0.5, 0.9], side)}
+    found["cells"]["turn"] = {"ring": cells["ring"] | {"against": against}}
     report.write(found, tmp_path, COMMAND, MACHINE)
     lines = (tmp_path / "report.md").read_text().split("\n")
     (row,) = (
@@ -277,6 +284,7 @@ def test_only_an_interval_on_one_side_of_a_half_decides(
 
 def test_a_study_that_has_only_begun_has_a_report(found, tmp_path):
     found |= {"tasks": {}, "cells": {}, "contestants": {}, "overall": {}}
+    found["asked"] = {"tasks": ["ring"], "contestants": ["adam"]}
     report.write(found, tmp_path, COMMAND, MACHINE)
     assert "No rule has been compared" in (tmp_path / "report.md").read_text()
     assert not list(tmp_path.glob("*.png"))

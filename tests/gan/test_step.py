@@ -136,7 +136,7 @@ def test_extragradient_is_a_step_along_the_field_at_the_point_ahead():
     """With plain descent, against the textbook's two lines."""
     rate, loss = 0.3, LOSSES["non_saturating"]
     tx = both("sgd", rate)
-    rules = RULES._replace(selection=GAMES["extragradient"](optax.sgd(rate)))
+    rules = RULES._replace(selection=GAMES["extragradient"](optax.sgd(rate), 0))
     first = start(tx)
     real, z = drawn(first, 0)
 
@@ -160,7 +160,7 @@ def test_extragradient_is_a_step_along_the_field_at_the_point_ahead():
 def test_past_extragradient_is_the_optimistic_step():
     """Twice the gradient less the one before, as optax.optimistic_gradient_descent."""
     rate = 0.3
-    rules = RULES._replace(selection=GAMES["past_extragradient"](None))
+    rules = RULES._replace(selection=GAMES["past_extragradient"](None, 0))
     ours = played(rules, both("sgd", rate))[0]
     optimistic = Pair(*[optax.optimistic_gradient_descent(rate, 1.0, 1.0)] * 2)
     theirs = played(RULES._replace(selection=optax.identity()), optimistic)[0]
@@ -296,7 +296,7 @@ def test_grad_fn_is_the_players_gradient_on_the_same_batch(game):
     selection = optax.identity() if game == "simultaneous" else None
     if not alone:
         tx = both("sgd", 0.1)
-        selection = optax.chain(probe, GAMES[game](optax.sgd(0.1)))
+        selection = optax.chain(probe, GAMES[game](optax.sgd(0.1), 0))
     state, _ = played(RULES._replace(selection=selection), tx, 2)
     seen = (state.opt.d[0], state.opt.g[0]) if alone else (state.selection[0],)
     assert max(seen) < 1e-6

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from subsel.gan.ablation.contestants import CONTESTANTS, TASKS
+from subsel.gan.ablation.trials import Protocol
 from subsel.lab.errors import UsageError
+from subsel.lab.store import Store
 
 SCRIPT = Path(__file__).parents[2] / "experiments" / "compare_optimizers.py"
 TINY = "--tasks ring --optimizers adam history_min_norm --budget 4 --segments 2"
@@ -74,12 +76,24 @@ def test_a_killed_study_goes_on_and_reports(tmp_path):
         ({"tasks": ("rng",)}, "unknown task 'rng'"),
         ({"optimizers": ("adm",)}, "did you mean 'adam'"),
         ({"launcher": "ray", "cpus": 0.0}, "--cpus 0"),
+        ({"report_only": True}, "there is no store"),
+        ({"quick": True, "protocol": Protocol(seeds=3)}, "leave one out"),
     ],
 )
 def test_what_cannot_be_is_refused(script, tmp_path, options, message):
     with pytest.raises(UsageError, match=message):
         script.main(store=tmp_path / "s.db", out=tmp_path / "out", **options)
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out").is_file()
+
+
+def test_a_folder_that_cannot_be_and_an_empty_study_are_refused(script, tmp_path):
+    store, file = tmp_path / "s.db", tmp_path / "file"
+    file.touch()
+    with pytest.raises(UsageError, match="--out .* cannot be written"):
+        script.main(store=store, out=file)
+    Store(store, {})
+    with pytest.raises(UsageError, match="holds no trials of this protocol"):
+        script.main(report_only=True, store=store, out=tmp_path / "out")
 
 
 def test_the_defaults_are_names(script):

@@ -110,7 +110,10 @@ def _of_images(cfg, playing):
     """Of images, signals and stacks of images, by a classifier of single ones."""
     train = playing.dataset
     name = _STACKED if train.stack > 1 else cfg.dataset
-    network, test = classifier(name, cfg.data_dir, train)
+    try:
+        network, test = classifier(name, cfg.data_dir, train)
+    except UsageError as error:
+        raise UsageError(f"{error}. Or train without metrics: --eval-every 0") from None
     of = functools.partial(features.compute, network.apply)
     classified = _classified(of, train.stack, test.classes)
     if train.stack > 1:
@@ -135,10 +138,7 @@ def classifier(
     Raises:
         UsageError: no test split to compare with.
     """
-    try:
-        test = data.load(name, data_dir, "test")
-    except UsageError as error:
-        raise UsageError(f"{error}. Or train without metrics: --eval-every 0") from None
+    test = data.load(name, data_dir, "test")
     network = features.network(
         name, (train.rows, train.labels), (test.rows, test.labels)
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from subsel.gan import augment, checkpoint, config, data, models, penalties, step
@@ -115,7 +116,7 @@ def rules(cfg: Config, dataset: data.Dataset) -> step.Rules:
         pack=cfg.pack,
         microbatches=cfg.microbatches,
         d_steps=cfg.d_steps,
-        selection=GAMES[cfg.game](trial),
+        selection=GAMES[cfg.game](trial, cfg.seed),
         lookahead_every=cfg.lookahead_every,
         lookahead_share=cfg.lookahead_share,
         ema=cfg.ema,
@@ -139,7 +140,10 @@ def _optimizer(cfg: Config, player) -> optax.GradientTransformation:
         cfg.of(player, "learning_rate"),
         cfg.steps * (cfg.d_steps if player == "d" else 1),
     )
-    given = Numbers(rate, cfg.b1, cfg.b2, cfg.eps, cfg.radius, cfg.candidates)
+    seed = jnp.uint32(cfg.seed) * 2 + Pair._fields.index(player)  # modulo 2**32
+    given = Numbers(
+        *(rate, cfg.b1, cfg.b2, cfg.eps, cfg.radius, cfg.candidates), seed=seed
+    )
     return OPTIMIZERS[cfg.of(player, "optimizer")](given)
 
 

@@ -22,6 +22,7 @@ class Numbers(NamedTuple):
     eps: Any = 1e-8
     radius: Any = 0.1
     candidates: int = 2
+    seed: Any = 0  # of what a selection draws; a player's own
 
 
 def _longest() -> subsel.Selector:
@@ -45,7 +46,10 @@ def _adam(of: Numbers, candidates=None, select=None, **options):
 
 
 def _ball(select):
-    return lambda of: _adam(of, subsel.ball(of.candidates, of.radius), select)
+    """``select`` makes a selector from a seed."""
+    return lambda of: _adam(
+        of, subsel.ball(of.candidates, of.radius, of.seed), select(of.seed)
+    )
 
 
 def _history(select, **options):
@@ -77,12 +81,12 @@ OPTIMIZERS = {
     "history_min_norm": _history(subsel.min_norm()),
     "history_matched": _history(subsel.min_norm(), scale="match"),
     "history_by_leaf": _history(subsel.min_norm(), granularity="leaf"),
-    "history_random": _history(subsel.uniform()),
+    "history_random": lambda of: _history(subsel.uniform(of.seed))(of),
     "history_longest": _history(_longest()),
-    "ball_min_norm": _ball(subsel.min_norm()),
-    "ball_mean": _ball(subsel.mean()),
-    "ball_random": _ball(subsel.uniform()),
-    "ball_longest": _ball(_longest()),
+    "ball_min_norm": _ball(lambda seed: subsel.min_norm()),
+    "ball_mean": _ball(lambda seed: subsel.mean()),
+    "ball_random": _ball(subsel.uniform),
+    "ball_longest": _ball(lambda seed: _longest()),
     "reflect": lambda of: _adam(of, subsel.reflect()),
     # and after it
     "history_after": _after,
@@ -96,27 +100,24 @@ SCHEDULES = {
 }
 
 
-def _ahead(select=None):
-    return lambda trial: subsel.select_subgradient(subsel.lookahead(trial), select)
-
-
-def _behind(trial):
-    """Extragradient with its trial step uphill, as a control."""
-    return subsel.select_subgradient(
-        subsel.lookahead(optax.chain(trial, optax.scale(-1.0)))
-    )
+def _ahead(trial, select=None):
+    return subsel.select_subgradient(subsel.lookahead(trial), select)
 
 
 # What is made of the gradients of both players before each player's optimizer, given
-# the optimizer of the pair for a trial step; None where the players alternate.
+# the optimizer of the pair for a trial step, and a seed of what the selection draws;
+# None where the players alternate.
 GAMES = {
-    "alternating": lambda trial: None,
-    "simultaneous": lambda trial: optax.identity(),
-    "extragradient": _ahead(),
-    "extragradient_mean": _ahead(subsel.mean()),
-    "extragradient_random": _ahead(subsel.uniform()),
-    "extragradient_reversed": _behind,
-    "past_extragradient": lambda trial: subsel.select_subgradient(
+    "alternating": lambda trial, seed: None,
+    "simultaneous": lambda trial, seed: optax.identity(),
+    "extragradient": lambda trial, seed: _ahead(trial),
+    "extragradient_mean": lambda trial, seed: _ahead(trial, subsel.mean()),
+    "extragradient_random": lambda trial, seed: _ahead(trial, subsel.uniform(seed)),
+    # the trial step uphill, as a control
+    "extragradient_reversed": lambda trial, seed: _ahead(
+        optax.chain(trial, optax.scale(-1.0))
+    ),
+    "past_extragradient": lambda trial, seed: subsel.select_subgradient(
         subsel.history(2), subsel.optimistic()
     ),
 }

@@ -3,7 +3,8 @@
 A population is a list of configurations that differ in their seed and in `CONTINUOUS`
 options alone: one XLA program steps all its members at once, on one pool of data, and
 compiles once for any numbers. A member is what a run of its own would be, up to the
-order of sums.
+order of sums; among the members of one program it is the same bit for bit, whoever the
+others are.
 
 A member whose losses, gradients or parameters stop being finite stays as it was before
 that step; the others do not notice. Its ``step`` says how far it came.
@@ -35,7 +36,7 @@ def structure(cfg: Config) -> Config:
 
 
 def numbers(members: Sequence[Config]) -> dict[str, jax.Array]:
-    """The `CONTINUOUS` options of all members, float32 ``[M]`` each.
+    """The `CONTINUOUS` options of all members, float32 ``[M]`` each, and the seeds.
 
     Raises:
         UsageError: there is no member, or they differ in another option.
@@ -51,7 +52,8 @@ def numbers(members: Sequence[Config]) -> dict[str, jax.Array]:
                 f"members of a population differ in {', '.join(differ)}: expected one "
                 f"value of all but seed, learning_rate, {', '.join(CONTINUOUS)}"
             )
-    return {
+    seeds = {"seed": jnp.array([cfg.seed for cfg in members], jnp.uint32)}
+    return seeds | {
         name: jnp.array([_number(cfg, name) for cfg in members], jnp.float32)
         for name in CONTINUOUS
     }
@@ -66,15 +68,11 @@ def _number(cfg, name):
 def fresh(members: Sequence[Config], playing: Game) -> State:
     """All members before their first step: a `State` with an axis ``[M]`` in front."""
 
-    def start(key, own):
+    def start(own):
         tx, rules = _own(members[0], playing, own)
-        return step.init(playing.nets, tx, rules, key)
+        return step.init(playing.nets, tx, rules, jax.random.key(own["seed"]))
 
-    seeds = jnp.array([cfg.seed for cfg in members], jnp.uint32)
-    return jax.jit(
-        lambda own, seeds: jax.vmap(start)(jax.vmap(jax.random.key)(seeds), own),
-        out_shardings=step.sharding(),
-    )(numbers(members), seeds)
+    return jax.jit(jax.vmap(start), out_shardings=step.sharding())(numbers(members))
 
 
 def make_step(cfg: Config, playing: Game, devices: Devices = step.ALONE) -> Callable:

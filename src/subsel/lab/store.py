@@ -52,7 +52,7 @@ class Store:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self._open() as db:
-                db.execute("PRAGMA journal_mode=WAL")
+                _use_wal(db)
                 for line in _SCHEMA.split(";"):
                     db.execute(line)
                 db.execute(
@@ -115,12 +115,10 @@ class Store:
         with self._open() as db:
             db.execute("BEGIN IMMEDIATE")
             db.executemany("INSERT OR IGNORE INTO trials VALUES (?, ?, ?)", rows)
-            self._give_up(db, job)
-
-    def release(self, job: str) -> None:
-        """Gives up a claim without results."""
-        with self._open() as db:
-            self._give_up(db, job)
+            db.execute(
+                "DELETE FROM claims WHERE study = ? AND job = ? AND owner = ?",
+                (self.study, job, self.owner),
+            )
 
     @contextlib.contextmanager
     def alive(self) -> Iterator[Callable]:
@@ -145,12 +143,6 @@ class Store:
             with self._open() as db:
                 db.execute("DELETE FROM claims WHERE owner = ?", (self.owner,))
 
-    def _give_up(self, db, job):
-        db.execute(
-            "DELETE FROM claims WHERE study = ? AND job = ? AND owner = ?",
-            (self.study, job, self.owner),
-        )
-
     @contextlib.contextmanager
     def _open(self):
         # A connection a call: one may not be shared by threads, and none is worth it.
@@ -160,3 +152,16 @@ class Store:
                 yield db
         finally:
             db.close()
+
+
+def _use_wal(db):
+    """SQLite does not wait for others here, who may be opening the same new file."""
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)

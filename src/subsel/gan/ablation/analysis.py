@@ -9,15 +9,22 @@ from pathlib import Path
 import numpy as np
 
 from subsel.gan.ablation import study, trials
-from subsel.gan.ablation.contestants import CONTESTANTS, TASKS, edges
+from subsel.gan.ablation.contestants import (
+    CONTESTANTS,
+    TASKS,
+    controls,
+    edges,
+    identity,
+)
 from subsel.gan.ablation.study import TARGET
 from subsel.gan.ablation.trials import Protocol
 from subsel.lab import statistics
 from subsel.lab.files import atomic
 
-# After this share of the budget the target is taken: what tuned Adam reaches there may
-# be reached with a third of the gradients more (AlgoPerf, Dahl 2023).
+# From this share of the budget on, at a point of the curve, the target is taken: what
+# tuned Adam reaches there others may reach somewhat later (AlgoPerf, Dahl 2023).
 _TARGET_AT = 0.75
+LEVEL = 0.05  # of p values, adjusted for all comparisons of a study
 _COLUMNS = ("task", "optimizer", "phase", "point", "seed")
 _LEVELS = np.linspace(0, 1, 101)
 
@@ -34,10 +41,11 @@ def analyse(
         data_dir: where tensorflow-datasets keeps its sets.
 
     Returns:
-        ``protocol``; ``tasks``, with what real samples score, what an untrained G does
-        and the target; ``cells[contestant][task]``, the numbers of one pair; and
-        ``overall[contestant]``, those over all tasks, of contestants that have all.
-        Diverged runs are None in lists of values, and score 0.
+        ``protocol``; ``asked``, the names; ``tasks``, with what real samples score,
+        what an untrained G does and the target; ``cells[contestant][task]``, the
+        numbers of one pair; and ``overall[contestant]``, those over all of these
+        tasks, of contestants that have all. Diverged runs are None in lists of values,
+        and score 0; where runs are compared, they are worse than any number.
 
         A score is ``(untrained - x) / (untrained - real)`` of the primary metric x, at
         least 0; 1 is what real samples score.
@@ -56,6 +64,7 @@ def analyse(
     _compare(cells)
     return {
         "protocol": dataclasses.asdict(protocol),
+        "asked": {"tasks": list(tasks), "contestants": list(contestants)},
         "tasks": known,
         "contestants": {name: _about(name) for name in cells},
         "cells": cells,
@@ -69,10 +78,12 @@ def save(found: dict, results: dict, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for name, run in sorted(results.items()):
-        task, contestant, _, phase, point, seed = name.split("/")
-        if task in found["tasks"] and contestant in found["cells"]:
-            which = [task, contestant, phase, point, seed]
-            rows.append(dict(zip(_COLUMNS, which, strict=True)) | _flat(run))
+        task, contestant, which, phase, point, seed = name.split("/")
+        if task not in found["cells"].get(contestant, {}):
+            continue
+        if which == identity(task, contestant):
+            where = zip(_COLUMNS, (task, contestant, phase, point, seed), strict=True)
+            rows.append(dict(where) | _flat(CONTESTANTS[contestant], run))
     columns = dict.fromkeys(key for row in rows for key in row)
     with atomic(folder / "runs.csv") as part, part.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)
@@ -86,9 +97,10 @@ def save(found: dict, results: dict, folder: Path) -> None:
         part.write_text(json.dumps(found | {"cells": cells}) + "\n")
 
 
-def _flat(run):
+def _flat(contestant, run):
     of = {f"final_{key}": x for key, x in (run["final"] or {}).items()}
-    return run["point"] | {"finished": run["finished"], "seconds": run["seconds"]} | of
+    of |= {"finished": run["finished"], "seconds": run["seconds"]}
+    return _applied(contestant, run["point"]) | of
 
 
 def _about(name):
@@ -97,6 +109,7 @@ def _about(name):
         "about": one.about,
         "rule": one.rule,
         "control_of": one.control_of,
+        "controls": list(controls(name)),
         "gradients": one.gradients,
         "knobs": list(one.knobs),
     }
@@ -129,7 +142,8 @@ def _of_task(protocol, task, results, data_dir):
         "real": real,
         "floor": real[primary],
         "untrained": float(np.median([run["start"] for run in reports])),
-        "target": float(np.median([_number(run["curve"][at]) for run in goal])),
+        "target": _plain(np.median([_number(run["curve"][at]) for run in goal])),
+        "target_at": (at + 1) / protocol.segments,
         "shape": list(trials.shape(TASKS[task], data_dir)),
     }
 
@@ -145,7 +159,8 @@ def _of_pair(protocol, task, name, of_task, results):
     score = _scores(values, of_task)
     curves = np.array([[_number(x) for x in run["curve"]] for run in runs])
     cost = np.arange(1, protocol.segments + 1) * protocol.budget / protocol.segments
-    reached = curves <= of_task["target"]
+    target = of_task["target"]  # none where half of Adam's runs have diverged
+    reached = np.isfinite(curves) & (curves <= (-np.inf if target is None else target))
     hit = reached.any(1)
     times = np.where(hit, cost[np.argmax(reached, axis=1)], np.inf)
     tuned = study.tuning(protocol, task, name, results)
@@ -154,7 +169,7 @@ def _of_pair(protocol, task, name, of_task, results):
     finite = [run["final"] for run in runs if run["final"]]
     averaged = [_number((run["averaged"] or {}).get(primary)) for run in runs]
     return {
-        "point": runs[0]["point"],
+        "point": _applied(contestant, runs[0]["point"]),
         "edges": edges(contestant, protocol.trials, found),
         "values": _plain(values),
         "median": _plain(np.median(values)),
@@ -183,26 +198,64 @@ def _of_pair(protocol, task, name, of_task, results):
             key: _plain(np.median([_number(run["cosine"][key]) for run in runs]))
             for key in runs[0]["cosine"]
         },
-        "seconds": _plain(np.median([run["seconds"] for run in runs])),
-        "compiling": _plain(np.median([run["compiling"] for run in runs])),
+        "seconds": _plain(
+            np.median([run["seconds"] - run["compiling"] for run in runs])
+        ),
+        "compiling": _compiling(protocol, task, name, results),
         "samples": [run["samples"] for run in runs if "samples" in run],
     }
 
 
+def _applied(contestant, point):
+    """A point with the learning rate that its optimizer is given."""
+    return point | {"learning_rate": _plain(point["learning_rate"] * contestant.rate)}
+
+
+def _compiling(protocol, task, name, results):
+    """Seconds that the program of a pair took to compile, where it was compiled."""
+    tuned = [
+        results[study.trial(task, name, "tune", point, seed)]
+        for seed in study.seeds(protocol, "tune")
+        for point in range(protocol.trials)
+    ]
+    size = min(protocol.population, len(tuned))
+    return _plain(size * max(run["compiling"] for run in tuned))
+
+
 def _compare(cells):
-    """Each against tuned Adam on each task; all p values adjusted together."""
-    adam, pairs = cells.get(TARGET, {}), []
+    """Each against tuned Adam, and rules against their controls; p adjusted together.
+
+    Runs are compared by the primary metric itself: one that diverged is worse than one
+    that is worse than an untrained G, which a score does not tell.
+    """
+    pairs = []
     for name, found in cells.items():
         for task, cell in found.items():
-            if name == TARGET or task not in adam:
-                continue
-            own, other = (np.array(x["scores"]) for x in (cell, adam[task]))
-            cell["improvement"] = statistics.improvement(own[:, None], other[:, None])
-            cell["p"] = statistics.mann_whitney(own, other)
-            pairs.append(cell)
-    adjusted = statistics.holm([cell["p"] for cell in pairs])
-    for cell, p in zip(pairs, adjusted, strict=True):
-        cell["p_holm"] = float(p)
+            others = (name != TARGET) * [TARGET] + list(controls(name))
+            cell["against"] = {}
+            for other in others:
+                if task in cells.get(other, {}):
+                    pair = _against(cell, cells[other][task])
+                    cell["against"][other] = pair
+                    pairs.append(pair)
+    adjusted = statistics.holm([pair["p"] for pair in pairs])
+    for pair, p in zip(pairs, adjusted, strict=True):
+        pair["p_holm"] = float(p)
+        low, high = pair["improvement"][1:]
+        pair["side"] = (int(low > 0.5) - int(high < 0.5)) * int(p < LEVEL)
+
+
+def _against(cell, other):
+    own, theirs = (_ranked(x["values"]) for x in (cell, other))
+    return {
+        "improvement": statistics.improvement(own[:, None], theirs[:, None]),
+        "p": statistics.mann_whitney(own, theirs),
+    }
+
+
+def _ranked(values):
+    """Larger is better, and diverged the worst."""
+    return -np.array([_number(x) for x in values])
 
 
 def _overall(protocol, tasks, cells):
@@ -214,7 +267,6 @@ def _overall(protocol, tasks, cells):
         columns = [whole[name][task][key] for task in tasks]
         return np.array([[_number(x) for x in column] for column in columns]).T
 
-    adam = matrix(TARGET, "scores")
     benchmark = statistics.benchmark_intervals([matrix(n, "times") for n in whole])
     found = {}
     for name, own_benchmark in zip(whole, benchmark, strict=True):
@@ -224,7 +276,9 @@ def _overall(protocol, tasks, cells):
             "score": statistics.interquartile_mean(scores),
             "improvement": None
             if name == TARGET
-            else statistics.improvement(scores, adam),
+            else statistics.improvement(
+                -matrix(name, "values"), -matrix(TARGET, "values")
+            ),
             "benchmark": own_benchmark,
             "profile": {"line": _plain(line), "low": _plain(low), "high": _plain(high)},
         }

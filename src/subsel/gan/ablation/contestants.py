@@ -1,6 +1,7 @@
 """What is compared on what: tasks, contestants, and the space they are tuned in."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 from typing import Any, NamedTuple
@@ -61,6 +62,8 @@ class Contestant(NamedTuple):
     batch: int = 1  # times the batch of the task, and the cost of that
     rule: bool = False  # a subgradient selection
     unused: tuple[str, ...] = ()  # numbers of the space that it has no use for
+    controls: tuple[str, ...] = ()  # others that it has to beat, beside Adam
+    version: int = 0  # of the program behind the names: raise it when that changes
 
     @property
     def gradients(self) -> int:
@@ -73,13 +76,29 @@ def _selection(optimizer, about, cost=1, size=2, knobs=(), **more):
     return Contestant(changes, about, cost, knobs, **({"rule": True} | more))
 
 
+def _ball(optimizer, about, **more):
+    more = {"knobs": ("radius",), "version": 1} | more  # 1: a seed of each run's own
+    return _selection(optimizer, about, 3, 3, **more)
+
+
+_PULLED = {"rule": True, "controls": ("lookahead_minimax",)}
+
+
+def _lookahead(optimizer, about):
+    changes = {"optimizer": optimizer, "lookahead_every": 5}
+    return Contestant(changes, about, knobs=("lookahead_share",), **_PULLED)
+
+
 def _pair(name, about, cost, **more):
     return Contestant({"optimizer": "adam", "game": name}, about, cost, **more)
 
 
 CONTESTANTS = {
     "sgd": Contestant(
-        {"optimizer": "sgd"}, "descent and ascent in turn", rate=100.0, unused=("eps",)
+        {"optimizer": "sgd"},
+        "descent and ascent in turn, at 100 times the space's rates",
+        rate=100.0,
+        unused=("eps",),
     ),
     "momentum": Contestant(
         {"optimizer": "momentum"},
@@ -106,17 +125,35 @@ CONTESTANTS = {
         rule=True,
     ),
     "zero_rule": _selection("subsel", "Adam that goes on where the gradient is zero"),
-    "reflect": _selection("reflect", "gradient at the reflected point, before Adam"),
+    "reflect": _selection(
+        "reflect",
+        "gradient at the reflected point, before Adam; the program computes the other "
+        "one too, for its reports",
+    ),
     "history_min_norm": _selection(
         "history_min_norm", "shortest of the hull of the last 2 gradients, before Adam"
+    ),
+    "history_matched": _selection(
+        "history_matched", "the same, at the length of the gradient"
     ),
     "history_after": _selection(
         "history_after",
         "the same among the last 2 updates of Adam, after it",
     ),
-    "ball_min_norm": _selection(
-        *("ball_min_norm", "shortest of the hull of 3 gradients in a ball", 3, 3),
-        knobs=("radius",),
+    "ball_min_norm": _ball(
+        "ball_min_norm", "shortest of the hull of 3 gradients in a ball"
+    ),
+    # Selections with both players pulled back, as in lookahead_minimax: their control
+    "reflect_lookahead": _lookahead("reflect", "reflect, pulled back every 5 steps"),
+    "history_lookahead": _lookahead(
+        "history_matched",
+        "history_min_norm at the length of the gradient, pulled back every 5 steps",
+    ),
+    "past_extragradient_lookahead": Contestant(
+        {"optimizer": "adam", "game": "past_extragradient", "lookahead_every": 5},
+        "past_extragradient, pulled back every 5 steps",
+        knobs=("lookahead_share",),
+        **_PULLED,
     ),
     # Controls
     "adam_at_once": _pair(
@@ -170,22 +207,19 @@ CONTESTANTS = {
         control_of="history_min_norm",
         rule=False,
     ),
-    "ball_random": _selection(
-        *("ball_random", "one of 3 gradients in a ball at random", 3, 3),
-        knobs=("radius",),
+    "ball_random": _ball(
+        "ball_random",
+        "one of 3 gradients in a ball at random",
         control_of="ball_min_norm",
         rule=False,
     ),
-    "ball_longest": _selection(
-        *("ball_longest", "the longest of 3 gradients in a ball", 3, 3),
-        knobs=("radius",),
+    "ball_longest": _ball(
+        "ball_longest",
+        "the longest of 3 gradients in a ball",
         control_of="ball_min_norm",
         rule=False,
     ),
-    "ball_mean": _selection(
-        *("ball_mean", "mean of 3 gradients in a ball: smoothing", 3, 3),
-        knobs=("radius",),
-    ),
+    "ball_mean": _ball("ball_mean", "mean of 3 gradients in a ball: smoothing"),
 }
 
 
@@ -256,6 +290,13 @@ def edges(contestant: Contestant, trials: int, trial: int) -> list[str]:
     ]
 
 
+def controls(contestant: str) -> list[str]:
+    """What a rule has to beat beside Adam."""
+    own = CONTESTANTS[contestant].controls
+    others = (n for n, one in CONTESTANTS.items() if one.control_of == contestant)
+    return [*own, *others]
+
+
 def configured(
     task: Task, contestant: Contestant, point: dict[str, float], seed: int, budget: int
 ) -> Config:
@@ -277,11 +318,23 @@ def configured(
 
 
 def identity(task: str, contestant: str) -> str:
-    """Eight digits of all that a pair is: what is changed is another one."""
-    named = TASKS[task], CONTESTANTS[contestant]
-    said = [dataclasses.asdict(named[0].config), named[0].primary, DEFAULTS]
-    said += [named[1]._replace(about="", control_of=None, rule=False)._asdict()]
-    del said[-1]["unused"]
+    """Eight digits of what tables say of a pair: what is changed there is another one.
+
+    They know nothing of the program behind the names; that is what ``version`` is for.
+    """
+    one = CONTESTANTS[contestant]
+    plain = {"about": "", "control_of": None, "rule": False, "unused": ()}
+    one = one._replace(**plain, controls=(), changes=())
+    return _digest(TASKS[task], one, tuple(CONTESTANTS[contestant].changes.items()))
+
+
+@functools.lru_cache(maxsize=1000)
+def _digest(task, one, changes):
+    one = one._asdict() | {"changes": dict(changes)}
+    del one["unused"], one["controls"]
+    if not one["version"]:
+        del one["version"]
+    said = [dataclasses.asdict(task.config), task.primary, DEFAULTS, one]
     said += [{k: v._asdict() for k, v in (SPACE | KNOBS).items()}]
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:8]
 

@@ -14,18 +14,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
+from PIL import Image
 
-matplotlib.use("Agg")
-
-import numpy as np  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.ticker import LogLocator, NullFormatter  # noqa: E402
-from PIL import Image  # noqa: E402
-
-from subsel.gan import data  # noqa: E402
-from subsel.gan.ablation.contestants import TASKS  # noqa: E402
-from subsel.gan.ablation.study import TARGET  # noqa: E402
-from subsel.lab.files import atomic  # noqa: E402
+from subsel.gan import data
+from subsel.gan.ablation.contestants import TASKS
+from subsel.gan.ablation.study import TARGET
+from subsel.lab.files import atomic
 
 INK = "#808080"
 COLOURS = ("#2f7ff0", "#ef4444", "#f59e0b", "#10b981", "#a855f7", "#06b6d4", "#ec4899")

@@ -8,7 +8,9 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 
-from subsel.lab.errors import UsageError
+from subsel.lab.errors import RunError, UsageError
+
+_RETRIES = 9  # of a job whose worker died
 
 
 def local(perform: Callable) -> Callable:
@@ -36,6 +38,7 @@ def ray(perform: Callable, cpus: float = 1, gpus: float = 0) -> Callable:
     Raises:
         UsageError: Ray is not installed, there is no cluster, or none of its machines
             has room for a job.
+        RunError: the workers of a job die again and again.
     """
     if cpus < 0 or gpus < 0 or not cpus + gpus:
         raise UsageError(f"--cpus {cpus:g} --gpus {gpus:g}: expected a share of one")
@@ -57,8 +60,13 @@ def ray(perform: Callable, cpus: float = 1, gpus: float = 0) -> Callable:
             ) from None
         try:
             room = _room(ray.cluster_resources(), cpus, gpus)
-            remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=-1)(perform)
-            yield from _in_flight(ray, remote, jobs, room)
+            options = {"num_cpus": cpus, "num_gpus": gpus, "max_retries": _RETRIES}
+            yield from _in_flight(ray, ray.remote(**options)(perform), jobs, room)
+        except ray.exceptions.WorkerCrashedError:
+            raise RunError(
+                f"a worker died {_RETRIES + 1} times over the same job: is there "
+                "memory enough? Trials that are done are kept; the same command goes on"
+            ) from None
         finally:
             ray.shutdown()
 

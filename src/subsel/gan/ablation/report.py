@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from subsel.gan.ablation import figures
+from subsel.gan.ablation.analysis import LEVEL
 from subsel.gan.ablation.figures import Picture, order, role, slug
 from subsel.gan.ablation.study import TARGET
 from subsel.lab.files import atomic
 
 _ABSENT = "–"
+_MARKS = {1: " ▲", -1: " ▼", 0: ""}
 
 
 class Heading(NamedTuple):
@@ -96,20 +98,14 @@ def _number(x: float | None, otherwise: str = _ABSENT) -> str:
     return f"{x:#.3g}".rstrip(".")
 
 
-def _estimate(of, versus: float | None = None) -> str:
-    """A number with its interval, and where that lies."""
-    if not of:
-        return _ABSENT
-    text = f"{_number(of[0])} [{_number(of[1])}, {_number(of[2])}]"
-    mark = {1: " ▲", -1: " ▼", 0: ""}[_side(of, versus)]
-    return text + mark
+def _estimate(of) -> str:
+    """A number with its interval."""
+    return f"{_number(of[0])} [{_number(of[1])}, {_number(of[2])}]" if of else _ABSENT
 
 
-def _side(of, versus: float | None = 0.5) -> int:
-    """1 where the whole interval is above, -1 where it is below, else 0."""
-    if not of or versus is None:
-        return 0
-    return int(of[1] > versus) - int(of[2] < versus)
+def _interval_side(of) -> int:
+    """1 where the whole interval is above 1/2, -1 where it is below, else 0."""
+    return int(of[1] > 0.5) - int(of[2] < 0.5) if of else 0
 
 
 def _median(times) -> float:
@@ -137,44 +133,52 @@ def _headline(found) -> Iterator[Block]:
     compared = {name: sides for name, sides in compared.items() if sides}
     yield Heading("Subgradient selection against tuned Adam", 1)
     whole = {
-        name: _side(of["improvement"])
+        name: _interval_side(of["improvement"])
         for name, of in found["overall"].items()
         if name in compared
     }
-    yield Paragraph(headline(compared, whole), headline=True)
+    beaten = {name: _beaten(found, name, compared[name]) for name in compared}
+    yield Paragraph(headline(compared, whole, beaten), headline=True)
     yield Paragraph(
         "Better and worse (▲ and ▼) mean that the 95 % interval of the probability of "
         "improvement, that a run of the rule beats one of tuned Adam, lies wholly "
-        "above or below 1/2. p is of Mann and Whitney's test, adjusted by Holm for all "
-        "comparisons of the study."
+        "above or below 1/2, and that p of Mann and Whitney's test is below "
+        f"{LEVEL}, adjusted by Holm for all comparisons of the study. Over all tasks "
+        "the interval alone decides."
     )
     rows = []
     for name, sides in compared.items():
         cells = [found["cells"][name].get(task) for task in found["tasks"]]
         each = [_against(cell) if cell else _ABSENT for cell in cells]
         whole = found["overall"].get(name)
-        each.append(_estimate(whole and whole["improvement"], 0.5))
+        each.append(_overall_improvement(whole))
         counts = [str(list(sides.values()).count(side)) for side in (1, -1)]
         rows.append([name, *counts, *each])
     if rows:
         yield Table(["rule", "better", "worse", *found["tasks"], "all tasks"], rows)
-    missing = [
-        f"{name} on {task}"
-        for name in order(found)
-        for task in found["tasks"]
-        if task not in found["cells"].get(name, {})
-    ]
+    asked = found["asked"]["tasks"]
+    missing = {
+        name: [task for task in asked if task not in found["cells"].get(name, {})]
+        for name in found["asked"]["contestants"]
+    }
+    missing = [f"{name} on {', '.join(ts)}" for name, ts in missing.items() if ts]
     if missing:
-        yield Paragraph(f"Not measured: {', '.join(missing)}.")
+        yield Paragraph(f"Not measured (yet): {'; '.join(missing)}.")
 
 
-def headline(compared: dict[str, dict[str, int]], whole: dict[str, int]) -> str:
+def headline(
+    compared: dict[str, dict[str, int]],
+    whole: dict[str, int],
+    beaten: dict[str, tuple[list[str], int]],
+) -> str:
     """A few plain sentences, a line each.
 
     Args:
         compared: of each rule and task, 1 where it is better than tuned Adam, -1 where
             it is worse, and 0 where neither is certain.
         whole: the same over all tasks.
+        beaten: of each rule its controls, and on how many of the tasks where it is
+            better than Adam it is better than each of these, too.
     """
     if not compared:
         return "No rule has been compared with tuned Adam yet."
@@ -185,7 +189,13 @@ def headline(compared: dict[str, dict[str, int]], whole: dict[str, int]) -> str:
         if ups:
             tasks = f"{len(values)} task{'s' * (len(values) != 1)}"
             said = f"{name} is better than tuned Adam on {ups} of {tasks}"
-            better.append(f"{said} and worse on {downs or 'none'}.")
+            names, also = beaten[name]
+            if names:
+                these = f"all its controls ({', '.join(names)})"
+                also = f" Of these it is better than {these} on {also or 'none'}."
+            else:
+                also = ""
+            better.append(f"{said} and worse on {downs or 'none'}.{also}")
         elif downs:
             worse.append(f"{name} ({downs} of {len(values)})")
     said = better or ["No rule is better than tuned Adam on any task."]
@@ -198,19 +208,39 @@ def headline(compared: dict[str, dict[str, int]], whole: dict[str, int]) -> str:
 
 
 def _sides(found, name):
-    """Of each task that it is compared on."""
+    """Of each task that it is compared with tuned Adam on."""
     cells = found["cells"].get(name, {})
     return {
-        task: _side(cell["improvement"])
+        task: cell["against"][TARGET]["side"]
         for task, cell in cells.items()
-        if "improvement" in cell
+        if TARGET in cell["against"]
     }
 
 
-def _against(cell):
-    if "improvement" not in cell:
+def _beaten(found, name, sides):
+    """Its controls, and the number of tasks where it beats Adam and all of them."""
+    names = [c for c in found["contestants"][name]["controls"] if c in found["cells"]]
+    won = [task for task, side in sides.items() if side > 0]
+    pairs = [found["cells"][name][task]["against"] for task in won]
+    also = sum(all(of.get(c, {}).get("side", 0) > 0 for c in names) for of in pairs)
+    return names, also
+
+
+def _improvement(pair) -> str:
+    """The probability of improvement, its interval, and where that surely lies."""
+    if not pair:
         return _ABSENT
-    return f"{_estimate(cell['improvement'], 0.5)} p {_number(cell['p_holm'])}"
+    return _estimate(pair["improvement"]) + _MARKS[pair["side"]]
+
+
+def _against(cell):
+    pair = cell["against"].get(TARGET)
+    return f"{_improvement(pair)} p {_number(pair['p_holm'])}" if pair else _ABSENT
+
+
+def _overall_improvement(of) -> str:
+    of = of and of["improvement"]
+    return _estimate(of) + _MARKS[_interval_side(of)]
 
 
 def _overall(found) -> Iterator[Block]:
@@ -231,7 +261,7 @@ def _overall(found) -> Iterator[Block]:
     for name in (name for name in order(found) if name in found["overall"]):
         one, of = found["contestants"][name], found["overall"][name]
         row = [_shown(name, one), _number(one["gradients"]), _estimate(of["score"])]
-        row += [_estimate(of["improvement"], 0.5), _estimate(of["benchmark"])]
+        row += [_overall_improvement(of), _estimate(of["benchmark"])]
         rows.append([*row, _what(one)])
     yield Table(columns, rows)
 
@@ -250,11 +280,17 @@ def _task(found, task) -> Iterator[Block]:
         f"of real samples; the target is {_number(of['target'], 'out of reach')}."
     )
     columns = ["contestant", of["primary"], "score", "P(better than Adam)"]
-    columns += ["p (Holm)", "reached the target", "gradients to it", "diverged"]
+    columns += [
+        "p (Holm)",
+        "P(better than its controls)",
+        "reached the target",
+        "gradients to it",
+        "diverged",
+    ]
     columns += ["by default", "averaged G", *final, *(c + " ∠" for c in cosines)]
     columns += [
         "seconds a run",
-        "of these compiling",
+        "compiling once",
         "at an edge",
         "best point",
         "what",
@@ -265,7 +301,7 @@ def _task(found, task) -> Iterator[Block]:
     ]
     real = ["real samples", _number(of["floor"]), "1"]
     start = ["untrained G", _number(of["untrained"]), "0"]
-    real += [_ABSENT] * 7 + [_number(of["real"].get(key)) for key in final]
+    real += [_ABSENT] * 8 + [_number(of["real"].get(key)) for key in final]
     foot = [row + [_ABSENT] * (len(columns) - len(row)) for row in (real, start)]
     yield Table(columns, rows, foot)
 
@@ -279,8 +315,14 @@ def _numbers(cell, final, cosines) -> list[str]:
     return [
         _number(cell["median"], "diverged"),
         _estimate(cell["score"]),
-        _estimate(cell.get("improvement"), 0.5),
-        _number(cell.get("p_holm")),
+        _improvement(cell["against"].get(TARGET)),
+        _number(cell["against"].get(TARGET, {}).get("p_holm")),
+        "; ".join(
+            f"{_improvement(pair)} {other}, p {_number(pair['p_holm'])}"
+            for other, pair in cell["against"].items()
+            if other != TARGET
+        )
+        or _ABSENT,
         f"{hit}/{runs} [{low}, {high}]",
         _number(_median(cell["times"]), "miss"),
         str(cell["diverged"]),
@@ -297,6 +339,11 @@ def _numbers(cell, final, cosines) -> list[str]:
 
 def _union(*every):
     return list(dict.fromkeys(key for keys in every for key in keys))
+
+
+def _share(found) -> str:
+    """Of the budget, at which the targets are taken."""
+    return next((f"{t['target_at']:.0%}" for t in found["tasks"].values()), _ABSENT)
 
 
 def _protocol(found, machine) -> Iterator[Block]:
@@ -317,18 +364,20 @@ def _protocol(found, machine) -> Iterator[Block]:
             "The last iterate counts, never the best of a run; the mean of G over "
             "steps is reported beside it, for all.",
             "Target: the median that tuned Adam, on seeds of its own, has reached at "
-            "3/4 of the budget. A run that never reaches it is a miss, and takes "
-            "infinitely long.",
+            f"{_share(found)} of the budget. A run that never reaches it is a miss, "
+            "and takes infinitely long.",
             "A score is (untrained - x) / (untrained - real) of the primary metric x, "
-            "at least 0. A run that diverged scores 0, and is left out of nothing but "
-            "the medians of the other metrics, which it has none of.",
+            "at least 0. A run that diverged scores 0; where runs are compared it is "
+            "worse than any that did not. It is left out of nothing but the medians of "
+            "the other metrics, which it has none of.",
             "Intervals are of the stratified bootstrap over seeds (Agarwal 2021), of "
             "success exact (Clopper and Pearson 1934); all of 95 %.",
             "∠ is the mean cosine between what was selected and the plain gradient.",
             f"Metrics: {p['final_samples']} samples at the end, {p['curve_samples']} "
             f"at each of the {p['segments']} points of a curve; of images no more than "
             "the test split has. A population of "
-            f"{p['population']} runs is one program; seconds are a run's share of it.",
+            f"{p['population']} runs is one program; seconds are a run's share of it, "
+            "without compiling, on a machine that may have had other work.",
         ]
     )
     yield Heading("Contestants", 3)

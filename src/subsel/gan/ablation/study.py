@@ -66,6 +66,11 @@ def check(protocol: Protocol, tasks, contestants) -> None:
         one_of("task", name, TASKS)
     for name in contestants:
         one_of("optimizer", name, CONTESTANTS)
+    if TARGET not in contestants:
+        raise UsageError(
+            f"--optimizers {' '.join(contestants)}: add {TARGET}, which sets the "
+            "targets and is what all are compared with"
+        )
     costs = {CONTESTANTS[name].gradients for name in contestants} | {1}
     each = int(np.lcm.reduce(sorted(costs))) * protocol.segments
     if protocol.budget % each:

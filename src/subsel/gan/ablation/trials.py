@@ -24,7 +24,6 @@ from subsel.gan.metrics.images import images
 from subsel.gan.metrics.mixture import mixture
 from subsel.gan.models import Variables
 from subsel.gan.step import State
-from subsel.lab.errors import UsageError
 
 _COSINES = ("d_cosine", "g_cosine", "pair_cosine")
 _SHOWN = 4  # members whose samples are kept
@@ -306,13 +305,6 @@ def _prepared(task, contestant, members, protocol, data_dir):
         check(configured(task, contestant, point, seed, protocol.budget))
         for point, seed in members
     ]
-    if cfgs[0].steps % protocol.segments:
-        raise UsageError(
-            f"a budget of {protocol.budget} gradients is {cfgs[0].steps} steps of a "
-            f"rule that takes {contestant.gradients} a step, which {protocol.segments} "
-            "segments do not divide: choose a multiple of "
-            f"{protocol.segments * contestant.gradients}"
-        )
     size = protocol.population
     if len(cfgs) > size:
         raise ValueError(f"{len(cfgs)} members for a program of {size}")
