@@ -17,7 +17,7 @@ from subsel.gan import checkpoint, config, game, record, step, train
 from subsel.gan.config import Config
 
 ROOT = Path(__file__).parents[2]
-SMALL = ["--steps", "600", "--log-every", "50", "--hidden", "16", "--samples", "6"]
+SMALL = ["--steps", "300", "--log-every", "50", "--hidden", "16", "--samples", "6"]
 SMALL += ["--eval-every", "0"]  # one test has the metrics: they take long to compile
 
 
@@ -81,9 +81,9 @@ def test_a_run_leaves_what_the_readme_promises(undisturbed):
     assert [row["step"] for row in rows] == list(range(1, 601))
     assert all(np.isfinite([row["d_loss"], row["g_loss"]]).all() for row in rows)
     assert image.imread(run_dir / "samples.png").std() > 0.1
-    assert len(list((run_dir / "samples").iterdir())) == 600 / 50  # one a report
-    assert "step 600: d_loss" in out and str(run_dir) in out and "Next:" in out
-    assert "600/600" in err and "d_loss" in err  # the progress bar
+    assert len(list((run_dir / "samples").iterdir())) == 300 / 50  # one a report
+    assert "step 300: d_loss" in out and str(run_dir) in out and "Next:" in out
+    assert "300/300" in err and "d_loss" in err  # the progress bar
     assert json.loads((run_dir / "config.json").read_text())["optimizer"] == "subsel"
 
 
@@ -129,13 +129,13 @@ def kill_at_once(run_dir, process):
 
 
 def kill_after_some_reports(run_dir, process):
-    wait_for(lambda: len(record.read(run_dir)) >= 250, process)
+    wait_for(lambda: len(record.read(run_dir)) >= 150, process)
 
 
 def kill_inside_a_report(run_dir, process):
     """As soon as the file of metrics grows past the newest checkpoint."""
     wait_for(
-        lambda: len(record.read(run_dir)) > (checkpoint.latest(run_dir) or 600), process
+        lambda: len(record.read(run_dir)) > (checkpoint.latest(run_dir) or 300), process
     )
 
 
@@ -161,14 +161,14 @@ def test_kill_and_resume_is_the_undisturbed_run(undisturbed, tmp_path, moment):
     moment(run_dir, process)
     process.kill()
     process.communicate()
-    assert len(record.read(run_dir)) < 600, "killed too late to show anything"
+    assert len(record.read(run_dir)) < 300, "killed too late to show anything"
     code, out, err = run("--resume", run_dir)
     assert code == 0, err
     reference = undisturbed[0]
     for name in ("metrics.jsonl", "samples.png", "summary.md"):
         assert (run_dir / name).read_bytes() == (reference / name).read_bytes()
     resumed, expected = state_of(run_dir), state_of(reference)
-    assert int(resumed.step) == 600
+    assert int(resumed.step) == 300
     for a, b in zip(*map(jax.tree.leaves, (resumed, expected)), strict=True):
         np.testing.assert_array_equal(raw(a), raw(b))
     assert not [path for path in run_dir.rglob("*") if "tmp" in path.name]
