@@ -257,7 +257,7 @@ def run(
         cosines.append({k: metrics[k].mean(0) for k in _COSINES if k in metrics})
     final = jax.device_get(own.judge.final(last_iterate(states), keys))
     averaged = jax.device_get(own.judge.final(states.ema, keys)) if reported else {}
-    shown = np.asarray(own.draw(states, task.config.samples))[:_SHOWN]
+    shown = np.asarray(own.draw(states, task.config.samples)) if reported else ()
     seconds = time.perf_counter() - begun
     shared = {
         "seconds": round(seconds / len(members), 4),
