@@ -25,6 +25,7 @@ from typing import Annotated
 import tyro
 
 from subsel.gan import export
+from subsel.lab import cache
 from subsel.lab.errors import exit_status
 
 
@@ -45,6 +46,7 @@ def main(
         seed: of latent points and labels.
         step: one of the last two reports; the newest if left out.
     """
+    cache.keep_programs()
     for name, value in export.export(run_dir, out, count, seed, step).items():
         print(f"{name:11}{value}")
 

@@ -37,6 +37,7 @@ from typing import Annotated
 import tyro
 
 from subsel.gan import inpaint
+from subsel.lab import cache
 from subsel.lab.errors import exit_status
 
 DEFAULT = inpaint.Search()
@@ -75,6 +76,7 @@ def main(
         step: one of the last two reports; the newest if left out.
         out: PNG to write; inpaint-MASK-STEP-SEED.png in the run's folder if left out.
     """
+    cache.keep_programs()
     search = inpaint.Search(
         steps, restarts, optimizer, learning_rate, loss, realism, prior
     )

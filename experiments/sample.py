@@ -14,6 +14,7 @@ from typing import Annotated
 import tyro
 
 from subsel.gan import sample
+from subsel.lab import cache
 from subsel.lab.errors import exit_status
 
 
@@ -39,6 +40,7 @@ def main(
         out: PNG to write; samples-STEP-SEED.png in the run's folder, or
             interpolation-STEP-SEED.png, if left out.
     """
+    cache.keep_programs()
     print(sample.draw(run_dir, interpolate, rows, columns, seed, step, out))
 
 

@@ -18,6 +18,7 @@ import tyro
 from subsel.gan import checks, config, hosts
 from subsel.gan.recipes import RECIPES
 from subsel.gan.train import train
+from subsel.lab import cache
 from subsel.lab.errors import exit_status
 
 ABOUT = (
@@ -42,6 +43,7 @@ def main():
     elif given.recipe:
         checks.one_of("recipe", given.recipe, RECIPES)
         default, options = RECIPES[given.recipe](), others
+    cache.keep_programs()
     train(tyro.cli(config.Config, default=default, args=options, description=ABOUT))
 
 

@@ -8,9 +8,7 @@ the data wherever it is not in the cache.
 import contextlib
 import functools
 import hashlib
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -21,6 +19,7 @@ from tqdm import tqdm
 
 from subsel.gan import data
 from subsel.gan.metrics.classifier import Classifier, rescaled
+from subsel.lab import cache
 from subsel.lab.errors import RunError
 from subsel.lab.files import atomic
 
@@ -83,7 +82,7 @@ def network(
     classes = 1 + int(max(train[1].max(), test[1].max()))
     size = "small" if max(train[0].shape[1:-1]) <= 8 else "large"
     module = Classifier(classes, **RECIPE[size])
-    path = _cache(f"features-{named}.npz")
+    path = cache.folder() / f"features-{named}.npz"
     init = functools.partial(_init, module)
     kept = _read(path, jax.eval_shape(init, train[0][:1]))
     params = _train(name, module, *train) if kept is None else kept
@@ -210,11 +209,6 @@ def _shifted(key, x):
 def _accuracy(apply, rows, labels):
     _, logits = compute(apply, rows)
     return float(np.mean(np.argmax(np.asarray(logits), axis=1) == labels))
-
-
-def _cache(file):
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(home, "subsel", file)
 
 
 def _read(path, like):

@@ -14,13 +14,13 @@ import shlex
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 from tqdm import tqdm
 
+from subsel.lab import cache
 from subsel.lab.errors import UsageError, near
 from subsel.lab.files import atomic
 
@@ -183,8 +183,7 @@ def _decoded(
     except OSError as error:
         raise UsageError(f"{error.filename}: {error.strerror}{again}") from error
     digest = hashlib.sha256(repr((name, stats)).encode()).hexdigest()[:16]
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    path = Path(home, "subsel", f"{name.replace('/', '-')}-{digest}.npz")
+    path = cache.folder() / f"{name.replace('/', '-')}-{digest}.npz"
     n = info.num_examples
     with contextlib.suppress(Exception):  # whatever is wrong with it, decode again
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as kept:
