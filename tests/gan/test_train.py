@@ -15,6 +15,7 @@ from matplotlib import image
 
 from subsel.gan import checkpoint, config, game, record, step, train
 from subsel.gan.config import Config
+from subsel.lab import files
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--steps", "300", "--log-every", "50", "--hidden", "16", "--samples", "6"]
@@ -252,6 +253,38 @@ def test_nothing_earlier_is_overwritten(undisturbed):
     code, out, err = run("--run-dir", run_dir)
     assert code == 2 and f"--resume {run_dir}" in err
     assert before == {p: p.stat().st_mtime_ns for p in run_dir.rglob("*")}
+
+
+@pytest.mark.parametrize("how", ["--resume", "--run-dir"])
+def test_two_runs_in_one_folder_are_refused(tmp_path, how):
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    if how == "--resume":
+        config.save(Config(), run_dir)
+    before = {p: p.stat().st_mtime_ns for p in run_dir.rglob("*")}
+    with files.alone(run_dir, ""):
+        code, out, err = run(how, run_dir)
+    assert code == 2, err
+    assert f"{run_dir} is in use by another process" in err and "Traceback" not in err
+    (run_dir / files.LOCK).unlink()
+    assert before == {p: p.stat().st_mtime_ns for p in run_dir.rglob("*")}
+
+
+def test_programs_are_kept_and_a_kept_one_gives_the_same_bits(tmp_path, undisturbed):
+    env = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    programs = tmp_path / "cache" / "subsel" / "programs"
+
+    def kept():
+        return {p.name for p in programs.iterdir() if not p.name.endswith("-atime")}
+
+    found = []
+    for i in range(2):
+        code, _, err = run("--run-dir", tmp_path / str(i), *SMALL, env=env)
+        assert code == 0, err
+        found.append(kept())
+        lines = (tmp_path / str(i) / "metrics.jsonl").read_bytes()
+        assert lines == (undisturbed[0] / "metrics.jsonl").read_bytes()
+    assert found[0] and found[0] == found[1]
 
 
 def test_a_checkpoint_of_another_model_is_refused(undisturbed, tmp_path):

@@ -17,6 +17,7 @@ from subsel.gan.config import Config
 from subsel.gan.evaluate import Evaluation, evaluation
 from subsel.gan.game import Game
 from subsel.gan.step import State
+from subsel.lab import files
 from subsel.lab.errors import RunError, UsageError
 
 
@@ -28,27 +29,37 @@ def train(cfg: Config) -> Path:
         RunError: training cannot go on; says what was saved.
         KeyboardInterrupt: Ctrl-C, after a checkpoint.
     """
-    with hosts.watched("start again"):
-        cfg, playing, judge, run_dir = hosts.together(lambda: _prepared(cfg))
-        run_dir = Path(hosts.from_leader(str(run_dir)))
-    try:
-        with hosts.watched(f"go on with --resume {run_dir}"):
-            at = hosts.from_leader(cfg.resume and checkpoint.latest(run_dir))
-            state = hosts.together(lambda: _start(cfg, playing, run_dir, at))
-            state = _loop(cfg, playing, judge, run_dir, state)
-            hosts.together(
-                lambda: hosts.leads() and _finish(cfg, playing, judge, run_dir, state)
-            )
-    except OSError as error:
-        raise RunError(
-            f"{run_dir} cannot be written: {error}. Nothing that was saved is lost; "
-            f"mend it and go on with --resume {run_dir}"
-        ) from error
+    with contextlib.ExitStack() as alone:
+        with hosts.watched("start again"):
+            cfg, playing, judge, run_dir = hosts.together(lambda: _prepared(cfg, alone))
+            run_dir = Path(hosts.from_leader(str(run_dir)))
+        try:
+            with hosts.watched(f"go on with --resume {run_dir}"):
+                _play(cfg, playing, judge, run_dir)
+        except OSError as error:
+            raise RunError(
+                f"{run_dir} cannot be written: {error}. Nothing that was saved is "
+                f"lost; mend it and go on with --resume {run_dir}"
+            ) from error
     return run_dir
 
 
-def _prepared(cfg: Config) -> tuple[Config, Game, Evaluation | None, Path | None]:
-    """What is checked and made before the first step; the leader does half of it."""
+def _play(cfg: Config, playing: Game, judge: Evaluation | None, run_dir: Path) -> None:
+    at = hosts.from_leader(cfg.resume and checkpoint.latest(run_dir))
+    state = hosts.together(lambda: _start(cfg, playing, run_dir, at))
+    state = _loop(cfg, playing, judge, run_dir, state)
+    hosts.together(
+        lambda: hosts.leads() and _finish(cfg, playing, judge, run_dir, state)
+    )
+
+
+def _prepared(
+    cfg: Config, alone: contextlib.ExitStack
+) -> tuple[Config, Game, Evaluation | None, Path | None]:
+    """What is checked and made before the first step; the leader does half of it.
+
+    ``alone`` gets the lock of the folder, which the leader writes.
+    """
     cfg = config.resumed(cfg) if cfg.resume else config.check(cfg)
     share = jax.device_count() * cfg.pack * cfg.microbatches
     if cfg.batch_size % share:
@@ -66,11 +77,14 @@ def _prepared(cfg: Config) -> tuple[Config, Game, Evaluation | None, Path | None
     if not hosts.leads():
         return cfg, playing, None, None
     judge = evaluation(cfg, playing)
-    run_dir = Path(cfg.run_dir) if cfg.resume else _folder(cfg)
+    if not cfg.resume:
+        return cfg, playing, judge, _folder(cfg, alone)
+    run_dir = Path(cfg.run_dir)
+    alone.enter_context(files.alone(run_dir, "wait, or mend it, and resume again"))
     return cfg, playing, judge, run_dir
 
 
-def _folder(cfg: Config) -> Path:
+def _folder(cfg: Config, alone: contextlib.ExitStack) -> Path:
     """A new, empty folder for the run, with its configuration."""
     if cfg.run_dir:
         candidates = [Path(cfg.run_dir)]
@@ -80,11 +94,9 @@ def _folder(cfg: Config) -> Path:
     for run_dir in candidates:
         try:
             run_dir.mkdir(parents=True, exist_ok=bool(cfg.run_dir))
-            if any(run_dir.iterdir()):
-                raise UsageError(
-                    f"--run-dir {run_dir} is not empty: go on with --resume {run_dir}, "
-                    "or choose another folder"
-                )
+            _empty(run_dir)
+            alone.enter_context(files.alone(run_dir, "choose another with --run-dir"))
+            _empty(run_dir)  # of what another process wrote in between
             config.save(cfg, run_dir)
             return run_dir
         except FileExistsError:
@@ -99,6 +111,14 @@ def _folder(cfg: Config) -> Path:
                 "another with --run-dir"
             ) from None
     raise UsageError("runs/ is full of runs of this name: choose one with --run-dir")
+
+
+def _empty(run_dir: Path) -> None:
+    if any(path.name != files.LOCK for path in run_dir.iterdir()):
+        raise UsageError(
+            f"--run-dir {run_dir} is not empty: go on with --resume {run_dir}, or "
+            "choose another folder"
+        )
 
 
 def _start(cfg: Config, playing: Game, run_dir: Path, at: int | None) -> State:

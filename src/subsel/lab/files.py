@@ -5,6 +5,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
+from subsel.lab.errors import UsageError
+
+LOCK = ".lock"
+
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
@@ -18,3 +24,27 @@ def atomic(path: Path) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def alone(folder: Path, cure: str) -> Iterator[None]:
+    """While the block runs, no other process gets into a block with this folder.
+
+    The lock is that of an open file, ``.lock``: a process that is killed has none.
+
+    Raises:
+        UsageError: another process has it, or the folder cannot be written; ``cure``
+            says what to do.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(FileLock(folder / LOCK, blocking=False))
+        except Timeout:
+            problem = "is in use by another process"
+        except OSError as error:
+            problem = f"cannot be written: {error.strerror}"
+        else:
+            problem = None
+        if problem:
+            raise UsageError(f"{folder} {problem}; {cure}")
+        yield
