@@ -20,7 +20,7 @@ class Context(NamedTuple):
     """What an oracle or a zero rule may look at beside its own state."""
 
     params: Any  # the point, or None where the caller passed none
-    count: jax.Array  # int32, number of updates before this one
+    count: jax.Array  # type: ignore[assignment]  # int32, updates before this one
     grad_fn: Callable | None  # params -> gradients, or None
     value_fn: Callable | None = None  # params -> a scalar, or None
 

@@ -30,7 +30,7 @@ class _Hull(NamedTuple):
     rows: Any  # every leaf [size, ...]
     gram: jax.Array  # of the rows over the scale
     distance: jax.Array
-    count: jax.Array
+    count: jax.Array  # type: ignore[assignment]  # of a tuple, that is a method
     evaluations: jax.Array
     done: jax.Array
     accepted: jax.Array

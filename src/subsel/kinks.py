@@ -202,7 +202,7 @@ def max_pool(
     if isinstance(padding, str):
         pads = jax.lax.padtype_to_pads(x.shape, window, steps, padding)
     else:
-        pads = ((0, 0), *map(tuple, padding), (0, 0))
+        pads = [(0, 0), *((low, high) for low, high in padding), (0, 0)]
 
     def value(x):
         return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, steps, pads)

@@ -26,7 +26,7 @@ class Geometry(NamedTuple):
     age: jax.Array  # [K] int32, updates since the candidate was evaluated
     distance: jax.Array  # [K] Euclidean distance from the point; 0 where not measured
     newest: int | jax.Array  # index of the one that stands for no selection at all
-    count: jax.Array  # int32, number of updates before this one
+    count: jax.Array  # type: ignore[assignment]  # int32, updates before this one
 
 
 class Selector(NamedTuple):

@@ -91,8 +91,8 @@ def value_and_grad(f: Callable) -> Callable:
 def check(who: str, at_kink: AtKink, words: tuple, interval: tuple | None = None):
     """Raises ValueError unless ``at_kink`` is a choice of the function ``who``."""
     words = (*words, "mid", "direction")
-    numeric = isinstance(at_kink, numbers.Real) and interval
-    if numeric and interval[0] <= at_kink <= interval[1]:
+    numeric = isinstance(at_kink, numbers.Real)
+    if interval and numeric and interval[0] <= at_kink <= interval[1]:
         return
     if isinstance(at_kink, Random) or (isinstance(at_kink, str) and at_kink in words):
         return

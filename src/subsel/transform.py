@@ -37,7 +37,7 @@ class SelectReport(NamedTuple):
 class SelectState(NamedTuple):
     """State of :func:`select_subgradient`."""
 
-    count: jax.Array  # int32, number of updates so far
+    count: jax.Array  # type: ignore[assignment]  # int32, number of updates so far
     oracle: Any
     zero: Any
     running_norm: jax.Array  # moving average of the norms that were not small
@@ -188,17 +188,14 @@ def select_subgradient(
             (selected,), (emitted,) = pieces, scaled
         emitted, zero_state = on_zero.apply(emitted, state.zero, zero, context)
 
-        report = _report(choices)._replace(
-            fired=zero.fired,
-            firings=state.report.firings + zero.fired.astype(jnp.int32),
-        )
+        firings = state.report.firings + zero.fired.astype(jnp.int32)
         following = SelectState(
             count=optax.safe_increment(state.count),
             oracle=candidates.observe(state.oracle, proposed, selected, context),
             zero=zero_state,
             running_norm=_running(state.running_norm, norm, small),
             streak=streak,
-            report=report,
+            report=_report(choices, zero.fired, firings),
         )
         # Gradients may be wider than the parameters: neither the updates nor the state
         # then change their dtypes from one step to the next.
@@ -218,8 +215,8 @@ def _together(lengths):
     return lengths[0] if len(lengths) == 1 else linalg.norm(lengths)
 
 
-def _report(choices: list[Choice]) -> SelectReport:
-    """Over all leaves; what the zero rule did is filled in later."""
+def _report(choices: list[Choice], fired, firings) -> SelectReport:
+    """Over all leaves."""
     norm = _together([choice.norm for choice in choices])
     newest = _together([choice.newest_norm for choice in choices])
     lengths = [length + (length == 0) for length in (norm, newest)]
@@ -232,9 +229,9 @@ def _report(choices: list[Choice]) -> SelectReport:
             * (choice.newest_norm / lengths[1])
             for choice in choices
         ),
-        entropy=sum(choice.entropy for choice in choices) / len(choices),
-        fired=None,
-        firings=None,
+        entropy=jnp.asarray(sum(choice.entropy for choice in choices) / len(choices)),
+        fired=fired,
+        firings=firings,
     )
 
 
