@@ -331,7 +331,10 @@ state, metrics = played(rules, tx, 20, nets)
 copies = [[np.asarray(s.data) for s in x.addressable_shards]
           for x in jax.tree.leaves((state.params, state.stats))]
 same = all((c == copy[0]).all() for copy in copies for c in copy)
+plain = start(both("adam")), POOL, step.slots(BATCH)
+program = compiled(both("adam"), 1).lower(*plain).as_text()
 print(json.dumps({"devices": jax.device_count(), "same": bool(same),
+    "messages": program.count("stablehlo.all_reduce"),
     "d_loss": metrics["d_loss"].tolist(), "penalty": metrics["d_penalty"].tolist(),
     "kernel": np.asarray(jax.tree.leaves(state.params.g)[-1]).tolist()}))
 """
@@ -352,6 +355,7 @@ def test_four_devices_train_as_one_does():
     one, four = results
     assert (one["devices"], four["devices"]) == (1, 4)
     assert four["same"], "replicas differ"
+    assert (one["messages"], four["messages"]) == (0, 2)  # a player's, a step
     np.testing.assert_allclose(four["d_loss"], one["d_loss"], rtol=1e-4)
     np.testing.assert_allclose(four["penalty"], one["penalty"], rtol=1e-4)
     np.testing.assert_allclose(four["kernel"], one["kernel"], rtol=1e-2, atol=1e-4)

@@ -5,10 +5,21 @@ import importlib.util
 import pytest
 
 
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory):
+    return tmp_path_factory.mktemp("programs")
+
+
 @pytest.fixture(autouse=True)
-def quick_compilation(monkeypatch):
-    """Scripts that run for moments take longer to optimise than to run."""
-    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # of what is started
+def quick_compilation(monkeypatch, programs):
+    """Scripts that run for moments take longer to compile than to run."""
+    of_what_is_started = {
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "JAX_COMPILATION_CACHE_DIR": str(programs),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    for name, value in of_what_is_started.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture(scope="module")

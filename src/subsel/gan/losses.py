@@ -10,10 +10,10 @@ which neither overflow nor lose their gradient at large logits. The other losses
 sigmoid: what D puts out, still called a logit, is a score without a scale.
 
 Every loss is ``loss(real, fake, mean=jnp.mean)`` of logits ``[B]`` and ``[B]``, and
-returns a scalar to be minimised. ``mean`` takes an array ``[B]`` to its average over
-the whole batch. Where the batch is split over devices, only the relativistic losses
-need one that averages over these too: a mean inside of a softplus is not the mean of
-the parts'.
+returns a scalar to be minimised, which is a mean over them: where the batch is split
+over devices, the mean of the parts' losses is that of the batch. Not so where a mean is
+inside of a softplus: the relativistic losses take one over the whole batch with
+``mean``.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ class Loss(NamedTuple):
 
 def d_cross_entropy(real, fake, mean=jnp.mean):
     r"""-E[log D(x)] - E[log(1 - D(G(z)))]: the article's -L_D (Goodfellow 2014)."""
-    return mean(softplus(-real)) + mean(softplus(fake))
+    return jnp.mean(softplus(-real)) + jnp.mean(softplus(fake))
 
 
 def g_minimax(real, fake, mean=jnp.mean):
@@ -44,13 +44,13 @@ def g_minimax(real, fake, mean=jnp.mean):
     The first term has no gradient in G; it is kept so that the number is the article's.
     The gradient of the second is sigmoid(f), which vanishes when D wins.
     """
-    return mean(softplus(-real)) - mean(softplus(fake))
+    return jnp.mean(softplus(-real)) - jnp.mean(softplus(fake))
 
 
 def g_non_saturating(real, fake, mean=jnp.mean):
     r"""-E[log D(G(z))], whose gradient vanishes when G wins (Goodfellow 2014)."""
     del real
-    return mean(softplus(-fake))
+    return jnp.mean(softplus(-fake))
 
 
 def d_hinge(real, fake, mean=jnp.mean):
@@ -59,13 +59,13 @@ def d_hinge(real, fake, mean=jnp.mean):
     At the kinks r = 1 and f = -1 the derivative is 0, as in the published programs,
     which write relu(1 - r): a sample on the margin does not pull any more.
     """
-    return mean(_hinge(real)) + mean(_hinge(-fake))
+    return jnp.mean(_hinge(real)) + jnp.mean(_hinge(-fake))
 
 
 def g_linear(real, fake, mean=jnp.mean):
     r"""-E[f]: G's loss of the hinge (Lim and Ye 2017) and of the Wasserstein game."""
     del real
-    return -mean(fake)
+    return -jnp.mean(fake)
 
 
 def d_least_squares(real, fake, mean=jnp.mean):
@@ -75,13 +75,13 @@ def d_least_squares(real, fake, mean=jnp.mean):
     what G wants D to say. The other coding of the paper, a = -1, b = 1, c = 0, makes G
     minimise a Pearson divergence, which this one does not.
     """
-    return mean(jnp.square(real - 1)) / 2 + mean(jnp.square(fake)) / 2
+    return jnp.mean(jnp.square(real - 1)) / 2 + jnp.mean(jnp.square(fake)) / 2
 
 
 def g_least_squares(real, fake, mean=jnp.mean):
     r"""E[(f - 1)^2] / 2, the 0-1 coding (Mao 2017)."""
     del real
-    return mean(jnp.square(fake - 1)) / 2
+    return jnp.mean(jnp.square(fake - 1)) / 2
 
 
 def d_wasserstein(real, fake, mean=jnp.mean):
@@ -90,7 +90,7 @@ def d_wasserstein(real, fake, mean=jnp.mean):
     Unbounded below unless something keeps D Lipschitz: clipped weights, a gradient
     penalty or spectral normalisation.
     """
-    return mean(fake) - mean(real)
+    return jnp.mean(fake) - jnp.mean(real)
 
 
 def d_relativistic(real, fake, mean=jnp.mean):
@@ -99,7 +99,7 @@ def d_relativistic(real, fake, mean=jnp.mean):
     D says by how much a real sample is more real than the average generated one, and
     the reverse (Jolicoeur-Martineau 2019).
     """
-    return mean(softplus(mean(fake) - real)) + mean(softplus(fake - mean(real)))
+    return jnp.mean(softplus(mean(fake) - real)) + jnp.mean(softplus(fake - mean(real)))
 
 
 def g_relativistic(real, fake, mean=jnp.mean):
