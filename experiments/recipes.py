@@ -12,7 +12,6 @@ beside 10,000. A changed recipe is another one, and is run again.
 
 import contextlib
 import dataclasses
-import hashlib
 import io
 import json
 import sys
@@ -25,7 +24,7 @@ import tyro
 from matplotlib import image
 from matplotlib.figure import Figure
 
-from subsel.gan import checks, game
+from subsel.gan import checks, config, game
 from subsel.gan.config import Config
 from subsel.gan.evaluate import evaluation
 from subsel.gan.recipes import RECIPES
@@ -70,7 +69,7 @@ def main(
     for name in recipes:
         recipe = dataclasses.replace(RECIPES[name](), **changes)
         for seed in range(1, seeds + 1):
-            cell = f"{name}/{digest(recipe)}/seed{seed}"
+            cell = f"{name}/{config.digest(recipe)}/seed{seed}"
             folder = runs / cell.replace("/", "-")
             cfg = dataclasses.replace(recipe, seed=seed)
             plan[cell] = partial(measure, cfg, folder)
@@ -79,12 +78,6 @@ def main(
     print(table(report))
     folders = {name: runs / first(plan, name).replace("/", "-") for name in recipes}
     picture(out.with_suffix(".png"), folders)
-
-
-def digest(recipe: Config) -> str:
-    """Eight digits of all that a recipe says, but of where the data are."""
-    said = dataclasses.asdict(dataclasses.replace(recipe, data_dir=None))
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def first(plan: dict, name: str) -> str:

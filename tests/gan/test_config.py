@@ -96,3 +96,15 @@ def test_resume_refuses_another_configuration_and_names_the_fields(tmp_path):
     assert "steps" not in str(error.value)
     moved = dataclasses.replace(saved, resume=str(tmp_path), data_dir="elsewhere")
     assert config.resumed(moved) == dataclasses.replace(moved, run_dir=str(tmp_path))
+
+
+def test_a_digest_is_of_what_differs_from_the_defaults():
+    plain = config.digest(Config())
+    assert plain == config.digest(Config(data_dir="anywhere", dataset="digits"))
+    others = [
+        Config(seed=1),
+        Config(pack=2),
+        Config(hidden=(64,)),
+        Config(hidden=(6, 4)),
+    ]
+    assert len({plain, *map(config.digest, others)}) == 5

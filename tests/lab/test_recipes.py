@@ -39,7 +39,7 @@ def test_recipes_are_configurations_that_can_be():
         config.check(recipe())
 
 
-def test_the_figures_are_of_the_recipes_as_they_are(script):
+def test_the_figures_are_of_the_recipes_as_they_are():
     report = json.loads((ROOT / "results" / "recipes.json").read_text())
     found = {tuple(cell.split("/")[:2]) for cell in report["cells"]}
-    assert found == {(name, script.digest(RECIPES[name]())) for name in RECIPES}
+    assert found == {(name, config.digest(RECIPES[name]())) for name in RECIPES}

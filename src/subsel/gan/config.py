@@ -1,6 +1,7 @@
 """What a run is: one frozen dataclass, checked before anything is built."""
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import Literal
@@ -150,6 +151,19 @@ class Config:
         """The value of ``field`` for one player."""
         own = getattr(self, f"{player}_{field}")
         return getattr(self, field) if own is None else own
+
+
+def digest(config: Config) -> str:
+    """Eight hexadecimal digits of what a run is, which name its results.
+
+    Of the options that are not at their defaults, so that results outlive new options;
+    where a default or what an option means changes, results must be named anew. Not of
+    where the data are.
+    """
+    config = dataclasses.replace(config, data_dir=None)
+    plain = dataclasses.asdict(Config())
+    said = {k: v for k, v in dataclasses.asdict(config).items() if v != plain[k]}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def save(config: Config, run_dir: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import qmc
 
-from subsel.gan.config import Config
+from subsel.gan.config import Config, digest
 from subsel.gan.recipes import ring_collapse
 
 
@@ -84,6 +84,11 @@ def _ball(optimizer, about, **more):
 _PULLED = {"rule": True, "controls": ("lookahead_minimax",)}
 
 
+def _of_one(player, optimizer, about):
+    changes = {"optimizer": "adam", f"{player}_optimizer": optimizer, "candidates": 2}
+    return Contestant(changes, about, rule=True)
+
+
 def _lookahead(optimizer, about):
     changes = {"optimizer": optimizer, "lookahead_every": 5}
     return Contestant(changes, about, knobs=("lookahead_share",), **_PULLED)
@@ -143,6 +148,13 @@ CONTESTANTS = {
     "ball_min_norm": _ball(
         "ball_min_norm", "shortest of the hull of 3 gradients in a ball"
     ),
+    "history_by_leaf": _selection(
+        "history_by_leaf", "history_min_norm, a hull for each array of parameters"
+    ),
+    # One player selects
+    "history_g": _of_one("g", "history_min_norm", "history_min_norm for G, Adam for D"),
+    "reflect_d": _of_one("d", "reflect", "reflect for D, Adam for G"),
+    "reflect_g": _of_one("g", "reflect", "reflect for G, Adam for D"),
     # Selections with both players pulled back, as in lookahead_minimax: their control
     "reflect_lookahead": _lookahead("reflect", "reflect, pulled back every 5 steps"),
     "history_lookahead": _lookahead(
@@ -334,7 +346,7 @@ def _digest(task, one, changes):
     del one["unused"], one["controls"]
     if not one["version"]:
         del one["version"]
-    said = [dataclasses.asdict(task.config), task.primary, DEFAULTS, one]
+    said = [digest(task.config), task.primary, DEFAULTS, one]
     said += [{k: v._asdict() for k, v in (SPACE | KNOBS).items()}]
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:8]
 
