@@ -12,8 +12,18 @@ import numpy as np
 import pytest
 
 from subsel.gan import game, step
-from subsel.gan.ablation import analysis, contestants, launchers, study, trials
-from subsel.gan.ablation.contestants import CONTESTANTS, SPACE, TASKS
+from subsel.gan.ablation import (
+    analysis,
+    contestants,
+    judges,
+    launchers,
+    space,
+    study,
+    trials,
+)
+from subsel.gan.ablation.contestants import CONTESTANTS
+from subsel.gan.ablation.space import SPACE
+from subsel.gan.ablation.tasks import TASKS
 from subsel.gan.ablation.trials import Protocol
 from subsel.gan.optimizers import OPTIMIZERS, Numbers
 from subsel.lab.errors import UsageError
@@ -49,14 +59,14 @@ def small_tasks():
 
 
 def test_all_contestants_try_the_same_points_of_the_shared_space():
-    lists = {name: contestants.points(one, 20) for name, one in CONTESTANTS.items()}
+    lists = {name: space.points(one.knobs, 20) for name, one in CONTESTANTS.items()}
     adam = lists["adam"]
     for name, points in lists.items():
         shared = [{k: v for k, v in point.items() if k in SPACE} for point in points]
         assert shared == adam, name
         assert set(points[0]) == {*SPACE, *CONTESTANTS[name].knobs}
     assert lists["ball_min_norm"][0]["radius"] != lists["ball_min_norm"][1]["radius"]
-    assert adam[:10] == contestants.points(CONTESTANTS["adam"], 10)
+    assert adam[:10] == space.points(CONTESTANTS["adam"].knobs, 10)
     for name, axis in SPACE.items():
         values = [point[name] for point in adam]
         if axis.choices:
@@ -71,8 +81,9 @@ def test_all_contestants_try_the_same_points_of_the_shared_space():
 
 def test_points_at_the_edge_of_the_space_are_named():
     for name in ("adam", "sgd"):
-        points = contestants.points(CONTESTANTS[name], 20)
-        found = [contestants.edges(CONTESTANTS[name], 20, i) for i in range(20)]
+        one = CONTESTANTS[name]
+        points = space.points(one.knobs, 20)
+        found = [space.edges(one.knobs, 20, i, one.unused) for i in range(20)]
         for point, edges in zip(points, found, strict=True):
             for key in ("learning_rate", "ratio", "eps"):
                 axis = SPACE[key]
@@ -83,9 +94,9 @@ def test_points_at_the_edge_of_the_space_are_named():
 
 
 def test_budgets_are_gradients_on_the_tasks_batch():
-    point = contestants.defaults(CONTESTANTS["adam"])
+    point = space.defaults(CONTESTANTS["adam"].knobs)
     for name, one in CONTESTANTS.items():
-        point = contestants.defaults(one)
+        point = space.defaults(one.knobs)
         cfg = contestants.configured(SMALL, one, point, 7, 240)
         assert cfg.steps * one.gradients == 240, name
         assert cfg.steps * one.cost * cfg.batch_size == 240 * SMALL.config.batch_size
@@ -148,7 +159,7 @@ def test_one_candidate_is_adam_bit_for_bit(name):
 
 def test_a_trial_is_the_run_that_it_would_be_alone():
     contestant = CONTESTANTS["adam"]
-    point = contestants.defaults(contestant)
+    point = space.defaults(contestant.knobs)
     members = [(point, 1), (point | {"learning_rate": 1e-3}, 2)]
     rows = trials.run(SMALL, contestant, members, TINY)
     assert [row["finished"] for row in rows] == [24, 24]
@@ -156,7 +167,7 @@ def test_a_trial_is_the_run_that_it_would_be_alone():
     cfg = contestants.configured(SMALL, contestant, *members[1], TINY.budget)
     state = jax.tree.map(lambda x: x[None], alone(cfg))
     counts = TINY.curve_samples, TINY.final_samples
-    judge = trials.judge(SMALL, game.build(cfg), None, counts)
+    judge = judges.judge(SMALL, None, counts)
     keys = jax.vmap(lambda k: jax.random.fold_in(k, step.EVALUATION))(state.key)
     last = judge.final(trials.last_iterate(state), keys)
     mean = judge.final(state.ema, keys)
@@ -173,7 +184,7 @@ def test_a_trial_is_the_run_that_it_would_be_alone():
 
 def test_a_run_that_diverges_is_the_worst_and_stays_in():
     contestant = CONTESTANTS["sgd"]
-    point = contestants.defaults(contestant)
+    point = space.defaults(contestant.knobs)
     members = [(point, 1), (point | {"learning_rate": 1e30}, 1)]
     fine, wild = trials.run(SMALL, contestant, members, TINY)
     assert fine["final"] and wild["final"] is None and wild["averaged"] is None
@@ -184,10 +195,10 @@ def test_a_run_that_diverges_is_the_worst_and_stays_in():
 def test_images_are_judged_by_the_metrics_of_a_run():
     """The floor of digits is what evaluate.py finds for the same real samples."""
     task = TASKS["digits"]
-    real = trials.floor(task, None, (100, 10_000))
+    real = judges.floor(task, None, (100, 10_000))
     assert {"frechet", "density", "coverage", "classes"} <= real.keys()
     assert 0.05 < real["frechet"] < 0.4 and real["classes"] == 10
-    assert trials.shape(task, None) == (8, 8, 1)
+    assert judges.shape(task, None) == (8, 8, 1)
 
 
 # Studies
@@ -202,7 +213,7 @@ def fake(job, calls=None):
     """Results without training: the larger the point, the better."""
     if calls is not None:
         calls.append(job)
-    point = contestants.defaults(CONTESTANTS[job.contestant])
+    point = space.defaults(CONTESTANTS[job.contestant].knobs)
     good = CONTESTANTS[job.contestant].rule
     rows = {}
     for name, (index, seed) in zip(job.trials, job.members, strict=True):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from subsel.gan.ablation import report
+from subsel.gan.ablation import headline, report
 
 COMMAND = "python experiments/compare_optimizers.py --out study <a> & 'b'"
 MACHINE = {
@@ -264,7 +264,7 @@ def test_tables_of_the_markdown_are_whole_and_its_pictures_are_there(written):
     ],
 )
 def test_the_headline_is_made_of_the_data(compared, whole, beaten, said):
-    assert report.headline(compared, whole, beaten) == said
+    assert headline.headline(compared, whole, beaten) == said
 
 
 @pytest.mark.parametrize(("side", "mark"), [(0, ""), (1, "▲"), (-1, "▼")])

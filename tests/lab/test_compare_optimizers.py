@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from subsel.gan.ablation.contestants import CONTESTANTS, TASKS
+from subsel.gan.ablation.contestants import CONTESTANTS
+from subsel.gan.ablation.tasks import TASKS
 from subsel.gan.ablation.trials import Protocol
 from subsel.lab.errors import UsageError
 from subsel.lab.store import Store

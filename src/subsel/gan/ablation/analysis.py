@@ -8,15 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from subsel.gan.ablation import study, trials
-from subsel.gan.ablation.contestants import (
-    CONTESTANTS,
-    TASKS,
-    controls,
-    edges,
-    identity,
-)
+from subsel.gan.ablation import judges, study
+from subsel.gan.ablation.comparison import LEVELS, compare, number, overall, plain
+from subsel.gan.ablation.contestants import CONTESTANTS, controls, identity
+from subsel.gan.ablation.space import edges
 from subsel.gan.ablation.study import TARGET
+from subsel.gan.ablation.tasks import TASKS
 from subsel.gan.ablation.trials import Protocol
 from subsel.lab import statistics
 from subsel.lab.files import atomic
@@ -24,9 +21,7 @@ from subsel.lab.files import atomic
 # From this share of the budget on, at a point of the curve, the target is taken: what
 # tuned Adam reaches there others may reach somewhat later (AlgoPerf, Dahl 2023).
 _TARGET_AT = 0.75
-LEVEL = 0.05  # of p values, adjusted for all comparisons of a study
 _COLUMNS = ("task", "optimizer", "phase", "point", "seed")
-_LEVELS = np.linspace(0, 1, 101)
 
 
 def analyse(
@@ -61,15 +56,15 @@ def analyse(
         if found := {task: cell for task, cell in found.items() if cell}:
             cells[name] = found
     known = {task: of for task, of in known.items() if of}
-    _compare(cells)
+    compare(cells)
     return {
         "protocol": dataclasses.asdict(protocol),
         "asked": {"tasks": list(tasks), "contestants": list(contestants)},
         "tasks": known,
         "contestants": {name: _about(name) for name in cells},
         "cells": cells,
-        "overall": _overall(protocol, list(known), cells),
-        "levels": _LEVELS.tolist(),
+        "overall": overall(list(known), cells),
+        "levels": LEVELS.tolist(),
     }
 
 
@@ -135,16 +130,16 @@ def _of_task(protocol, task, results, data_dir):
     primary = TASKS[task].primary
     at = math.ceil(_TARGET_AT * protocol.segments) - 1
     counts = protocol.curve_samples, protocol.final_samples
-    real = trials.floor(TASKS[task], data_dir, counts)
+    real = judges.floor(TASKS[task], data_dir, counts)
     return {
         "about": TASKS[task].about,
         "primary": primary,
         "real": real,
         "floor": real[primary],
         "untrained": float(np.median([run["start"] for run in reports])),
-        "target": _plain(np.median([_number(run["curve"][at]) for run in goal])),
+        "target": plain(np.median([number(run["curve"][at]) for run in goal])),
         "target_at": (at + 1) / protocol.segments,
-        "shape": list(trials.shape(TASKS[task], data_dir)),
+        "shape": list(judges.shape(TASKS[task], data_dir)),
     }
 
 
@@ -157,7 +152,7 @@ def _of_pair(protocol, task, name, of_task, results):
     primary, contestant = of_task["primary"], CONTESTANTS[name]
     values = np.array([study.score(run, primary) for run in runs])
     score = _scores(values, of_task)
-    curves = np.array([[_number(x) for x in run["curve"]] for run in runs])
+    curves = np.array([[number(x) for x in run["curve"]] for run in runs])
     cost = np.arange(1, protocol.segments + 1) * protocol.budget / protocol.segments
     target = of_task["target"]  # none where half of Adam's runs have diverged
     reached = np.isfinite(curves) & (curves <= (-np.inf if target is None else target))
@@ -167,38 +162,38 @@ def _of_pair(protocol, task, name, of_task, results):
     initial = _runs(protocol, task, name, "default", results, found)
     by_default = np.array([study.score(run, primary) for run in initial])
     finite = [run["final"] for run in runs if run["final"]]
-    averaged = [_number((run["averaged"] or {}).get(primary)) for run in runs]
+    averaged = [number((run["averaged"] or {}).get(primary)) for run in runs]
     return {
         "point": _applied(contestant, runs[0]["point"]),
-        "edges": edges(contestant, protocol.trials, found),
-        "values": _plain(values),
-        "median": _plain(np.median(values)),
-        "averaged": _plain(np.median(averaged)),
+        "edges": edges(contestant.knobs, protocol.trials, found, contestant.unused),
+        "values": plain(values),
+        "median": plain(np.median(values)),
+        "averaged": plain(np.median(averaged)),
         "diverged": int(np.sum(~np.isfinite(values))),
-        "scores": _plain(score),
+        "scores": plain(score),
         "score": statistics.interquartile_mean(score[:, None]),
         "success": [int(hit.sum()), len(hit)],
         "success_interval": statistics.clopper_pearson(int(hit.sum()), len(hit)),
-        "times": _plain(times),
-        "tuning": _plain(tuned),
-        "expected_best": _plain(statistics.expected_best(_scores(tuned, of_task))),
-        "default_values": _plain(by_default),
-        "default_median": _plain(np.median(by_default)) if initial else None,
+        "times": plain(times),
+        "tuning": plain(tuned),
+        "expected_best": plain(statistics.expected_best(_scores(tuned, of_task))),
+        "default_values": plain(by_default),
+        "default_median": plain(np.median(by_default)) if initial else None,
         "curve": {
-            "gradients": _plain(cost),
-            "median": _plain(_quantile(curves, 0.5)),
-            "low": _plain(_quantile(curves, 0.25)),
-            "high": _plain(_quantile(curves, 0.75)),
+            "gradients": plain(cost),
+            "median": plain(_quantile(curves, 0.5)),
+            "low": plain(_quantile(curves, 0.25)),
+            "high": plain(_quantile(curves, 0.75)),
         },
         "final": {
-            key: _plain(np.median([_number(one[key]) for one in finite]))
+            key: plain(np.median([number(one[key]) for one in finite]))
             for key in (finite[0] if finite else {})
         },
         "cosine": {
-            key: _plain(np.median([_number(run["cosine"][key]) for run in runs]))
+            key: plain(np.median([number(run["cosine"][key]) for run in runs]))
             for key in runs[0]["cosine"]
         },
-        "seconds": _plain(
+        "seconds": plain(
             np.median([run["seconds"] - run["compiling"] for run in runs])
         ),
         "compiling": _compiling(protocol, task, name, results),
@@ -208,7 +203,7 @@ def _of_pair(protocol, task, name, of_task, results):
 
 def _applied(contestant, point):
     """A point with the learning rate that its optimizer is given."""
-    return point | {"learning_rate": _plain(point["learning_rate"] * contestant.rate)}
+    return point | {"learning_rate": plain(point["learning_rate"] * contestant.rate)}
 
 
 def _compiling(protocol, task, name, results):
@@ -219,70 +214,7 @@ def _compiling(protocol, task, name, results):
         for point in range(protocol.trials)
     ]
     size = min(protocol.population, len(tuned))
-    return _plain(size * max(run["compiling"] for run in tuned))
-
-
-def _compare(cells):
-    """Each against tuned Adam, and rules against their controls; p adjusted together.
-
-    Runs are compared by the primary metric itself: one that diverged is worse than one
-    that is worse than an untrained G, which a score does not tell.
-    """
-    pairs = []
-    for name, found in cells.items():
-        for task, cell in found.items():
-            others = (name != TARGET) * [TARGET] + list(controls(name))
-            cell["against"] = {}
-            for other in others:
-                if task in cells.get(other, {}):
-                    pair = _against(cell, cells[other][task])
-                    cell["against"][other] = pair
-                    pairs.append(pair)
-    adjusted = statistics.holm([pair["p"] for pair in pairs])
-    for pair, p in zip(pairs, adjusted, strict=True):
-        pair["p_holm"] = float(p)
-        low, high = pair["improvement"][1:]
-        pair["side"] = (int(low > 0.5) - int(high < 0.5)) * int(p < LEVEL)
-
-
-def _against(cell, other):
-    own, theirs = (_ranked(x["values"]) for x in (cell, other))
-    return {
-        "improvement": statistics.improvement(own[:, None], theirs[:, None]),
-        "p": statistics.mann_whitney(own, theirs),
-    }
-
-
-def _ranked(values):
-    """Larger is better, and diverged the worst."""
-    return -np.array([_number(x) for x in values])
-
-
-def _overall(protocol, tasks, cells):
-    whole = {name: x for name, x in cells.items() if set(x) == set(tasks)}
-    if TARGET not in whole or not tasks:
-        return {}
-
-    def matrix(name, key):
-        columns = [whole[name][task][key] for task in tasks]
-        return np.array([[_number(x) for x in column] for column in columns]).T
-
-    benchmark = statistics.benchmark_intervals([matrix(n, "times") for n in whole])
-    found = {}
-    for name, own_benchmark in zip(whole, benchmark, strict=True):
-        scores = matrix(name, "scores")
-        line, low, high = statistics.score_profile(scores, _LEVELS)
-        found[name] = {
-            "score": statistics.interquartile_mean(scores),
-            "improvement": None
-            if name == TARGET
-            else statistics.improvement(
-                -matrix(name, "values"), -matrix(TARGET, "values")
-            ),
-            "benchmark": own_benchmark,
-            "profile": {"line": _plain(line), "low": _plain(low), "high": _plain(high)},
-        }
-    return found
+    return plain(size * max(run["compiling"] for run in tuned))
 
 
 def _scores(values, of_task):
@@ -294,14 +226,3 @@ def _scores(values, of_task):
 def _quantile(curves, q):
     """Over runs; of two neighbours the worse, so that infinity spoils no others."""
     return np.quantile(curves, q, axis=0, method="higher")
-
-
-def _number(x):
-    return np.inf if x is None else x
-
-
-def _plain(x):
-    """As JSON data of six digits; what is not finite is None."""
-    if isinstance(x, np.ndarray | list):
-        return [_plain(y) for y in x]
-    return float(f"{float(x):.6g}") if math.isfinite(x) else None

@@ -1,4 +1,7 @@
-"""What is compared on what: tasks, contestants, and the space they are tuned in."""
+"""What is compared, as options of a run; and what names the results of it.
+
+One file: a table, and what reads it.
+"""
 
 import dataclasses
 import functools
@@ -6,48 +9,9 @@ import hashlib
 import json
 from typing import Any, NamedTuple
 
-import numpy as np
-from scipy.stats import qmc
-
+from subsel.gan.ablation.space import DEFAULTS, KNOBS, SPACE
+from subsel.gan.ablation.tasks import TASKS, Task
 from subsel.gan.config import Config, digest
-from subsel.gan.recipes import ring_collapse
-
-
-class Axis(NamedTuple):
-    """One number of a search space."""
-
-    low: float = 0.0
-    high: float = 1.0
-    log: bool = False
-    choices: tuple = ()
-
-    def at(self, u: float):
-        """The value at ``u`` in [0, 1)."""
-        if self.choices:
-            return self.choices[int(u * len(self.choices))]
-        if self.log:
-            return float(self.low * (self.high / self.low) ** u)
-        return float(self.low + (self.high - self.low) * u)
-
-
-# Shared by all. ``ratio`` is D's learning rate over G's. Momentum has Adam's b1.
-SPACE = {
-    "learning_rate": Axis(1e-5, 1e-2, log=True),
-    "ratio": Axis(0.25, 4.0, log=True),
-    "b1": Axis(choices=(0.0, 0.5, 0.9)),
-    "b2": Axis(choices=(0.9, 0.99, 0.999)),
-    "eps": Axis(1e-10, 1e-3, log=True),
-}
-# Own numbers of some, found with the same number of trials.
-KNOBS = {
-    "radius": Axis(1e-3, 1.0, log=True),
-    "lookahead_share": Axis(0.2, 0.9),
-    "penalty_weight": Axis(0.01, 10.0, log=True),
-}
-# Adam as DCGAN has it (Radford 2016), at this project's rate.
-DEFAULTS = {"learning_rate": 5e-4, "ratio": 1.0, "b1": 0.5, "b2": 0.999, "eps": 1e-8}
-DEFAULTS |= {"radius": 0.1, "lookahead_share": 0.5, "penalty_weight": 1.0}
-_EDGE = 0.05  # of an axis, at either end
 
 
 class Contestant(NamedTuple):
@@ -235,73 +199,6 @@ CONTESTANTS = {
 }
 
 
-class Task(NamedTuple):
-    """A game, and the one number that decides; smaller is better."""
-
-    config: Config
-    primary: str
-    about: str
-
-
-_TOY = Config(
-    latent=2, hidden=(128, 128), slope=0.0, batch_size=64, ema=0.999, samples=400
-)
-_DIGITS = dataclasses.replace(_TOY, dataset="digits", latent=64, slope=0.2, samples=25)
-
-TASKS = {
-    "ring": Task(
-        dataclasses.replace(_TOY, dataset="ring"),
-        "sliced_wasserstein",
-        "8 Gaussians, non-saturating loss",
-    ),
-    "ring-collapse": Task(
-        dataclasses.replace(ring_collapse(), batch_size=64, ema=0.999, samples=400),
-        "sliced_wasserstein",
-        "8 Gaussians, weak D, minimax loss: made to collapse (Metz 2017)",
-    ),
-    "grid": Task(
-        dataclasses.replace(_TOY, dataset="grid"),
-        "sliced_wasserstein",
-        "25 Gaussians, non-saturating loss",
-    ),
-    "digits": Task(_DIGITS, "frechet", "8x8 digits, dense layers"),
-    "mnist-mlp": Task(
-        dataclasses.replace(_DIGITS, dataset="mnist", loss="minimax", latent=100),
-        "frechet",
-        "MNIST, the article's networks and saturating loss",
-    ),
-    "mnist-dcgan": Task(
-        dataclasses.replace(_DIGITS, dataset="mnist", model="dcgan", hidden=None),
-        "frechet",
-        "MNIST, convolutions, non-saturating loss",
-    ),
-}
-
-
-def points(contestant: Contestant, trials: int) -> list[dict[str, float]]:
-    """The trials: one Halton sequence, scrambled once, for all contestants.
-
-    The shared numbers of the i-th trial are the same for everybody; a knob takes a
-    further dimension of the same sequence.
-    """
-    return [
-        {name: axis.at(u[i]) for name, (i, axis) in _axes(contestant).items()}
-        for u in _sequence(trials)
-    ]
-
-
-def edges(contestant: Contestant, trials: int, trial: int) -> list[str]:
-    """Numbers that lie near an end of their axis at a trial; none of a choice."""
-    u = _sequence(trials)[trial]
-    return [
-        name
-        for name, (i, axis) in _axes(contestant).items()
-        if name not in contestant.unused
-        and not axis.choices
-        and not _EDGE <= u[i] <= 1 - _EDGE
-    ]
-
-
 def controls(contestant: str) -> list[str]:
     """What a rule has to beat beside Adam."""
     own = CONTESTANTS[contestant].controls
@@ -349,19 +246,3 @@ def _digest(task, one, changes):
     said = [digest(task.config), task.primary, DEFAULTS, one]
     said += [{k: v._asdict() for k, v in (SPACE | KNOBS).items()}]
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:8]
-
-
-def defaults(contestant: Contestant) -> dict[str, float]:
-    """What somebody who does not tune would take."""
-    return {name: DEFAULTS[name] for name in (*SPACE, *contestant.knobs)}
-
-
-def _axes(contestant):
-    own = {name: (len(SPACE) + i, KNOBS[name]) for i, name in enumerate(KNOBS)}
-    shared = {name: (i, axis) for i, (name, axis) in enumerate(SPACE.items())}
-    return shared | {name: own[name] for name in contestant.knobs}
-
-
-def _sequence(trials) -> np.ndarray:
-    # Dimensions to spare: another knob must not move the points of the others.
-    return qmc.Halton(2 * len(SPACE), seed=0).random(trials)

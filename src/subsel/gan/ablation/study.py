@@ -13,13 +13,9 @@ import numpy as np
 from tqdm import tqdm
 
 from subsel.gan.ablation import trials
-from subsel.gan.ablation.contestants import (
-    CONTESTANTS,
-    TASKS,
-    defaults,
-    identity,
-    points,
-)
+from subsel.gan.ablation.contestants import CONTESTANTS, identity
+from subsel.gan.ablation.space import defaults, points
+from subsel.gan.ablation.tasks import TASKS
 from subsel.gan.ablation.trials import Protocol
 from subsel.gan.checks import one_of
 from subsel.lab.errors import UsageError
@@ -235,9 +231,9 @@ def run(
 def perform(protocol: Protocol, job: Job, data_dir: str | None = None) -> dict:
     """Runs a job here: ``{name of a trial: result}``."""
     task, contestant = TASKS[job.task], CONTESTANTS[job.contestant]
-    space = points(contestant, protocol.trials)
+    space = points(contestant.knobs, protocol.trials)
     chosen = [
-        (defaults(contestant) if point < 0 else space[point], seed)
+        (defaults(contestant.knobs) if point < 0 else space[point], seed)
         for point, seed in job.members
     ]
     reported = job.phase in ("report", "default")

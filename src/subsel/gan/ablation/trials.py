@@ -8,28 +8,20 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from subsel.gan import data, evaluate, game, population, step
-from subsel.gan.ablation.contestants import (
-    Contestant,
-    Task,
-    configured,
-    defaults,
-)
+from subsel.gan import data, population, step
+from subsel.gan.ablation import judges
+from subsel.gan.ablation.contestants import Contestant, configured
+from subsel.gan.ablation.judges import Judge
+from subsel.gan.ablation.space import defaults
+from subsel.gan.ablation.tasks import Task
 from subsel.gan.config import Config, check
-from subsel.gan.game import Game
-from subsel.gan.metrics.images import images
-from subsel.gan.metrics.mixture import mixture
 from subsel.gan.models import Variables
 from subsel.gan.step import State
 
 _COSINES = ("d_cosine", "g_cosine", "pair_cosine")
 _SHOWN = 4  # members whose samples are kept
-_DIRECTIONS = 0  # key of what a metric draws: one for all that is compared
-# What takes most of the time of an evaluation, and decides nothing here.
-_LEFT_OUT = ("mmd", "kernel_distance", "kernel_distance_error", "sliced_wasserstein")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,91 +46,6 @@ class Protocol:
     """Samples for the final metrics; of images no more than the test split has."""
 
 
-class Judge(NamedTuple):
-    """How good generators are: ``(generators [M], keys [M]) -> {metric: [M]}``."""
-
-    points: Callable  # of a curve, on few samples
-    final: Callable  # on all of them
-    floor: dict[str, float]  # what real samples score, as many as the final ones
-    protocol: str
-
-
-def judge(task: Task, playing: Game, data_dir: str | None, counts: tuple) -> Judge:
-    """The metrics of a task, compiled for many generators at a time.
-
-    Args:
-        task: what is judged.
-        playing: its data and networks.
-        data_dir: where tensorflow-datasets keeps its sets.
-        counts: samples of a point of a curve, and of the final evaluation; of images
-            no more than the test split has.
-
-    Raises:
-        UsageError: no test split to compare images with.
-    """
-    if playing.dataset.noise:
-        measure, most = _of_points(task, playing)
-        against = "known density"
-    else:
-        measure, most, against = _of_images(task, playing, data_dir)
-    counts = [min(count, most) for count in counts]
-
-    def primary(samples):
-        return {task.primary: measure(samples)[task.primary]}
-
-    compiled = [
-        jax.jit(functools.partial(_of_generators, task.config, playing, of, count))
-        for of, count in zip((primary, measure), counts, strict=True)
-    ]
-    real, _ = data.draw(playing.dataset, jax.random.key(_DIRECTIONS), counts[1])
-    floor = {name: float(x) for name, x in jax.jit(measure)(real).items()}
-    return Judge(
-        *compiled,
-        floor,
-        f"{counts[1]} samples, of curves {counts[0]}, {against}, last iterate",
-    )
-
-
-def _of_points(task, playing):
-    centres, sd = jnp.asarray(playing.dataset.rows), playing.dataset.noise
-
-    def measure(samples):
-        found = mixture(samples, centres, sd, jax.random.key(_DIRECTIONS))
-        kept = {name: x for name, x in found.items() if name not in _LEFT_OUT}
-        return kept | {task.primary: found[task.primary]}
-
-    return measure, math.inf
-
-
-def _of_images(task, playing, data_dir):
-    network, test = evaluate.classifier(task.config.dataset, data_dir, playing.dataset)
-
-    def features(rows):
-        one = functools.partial(jax.tree.map, lambda x: x[0])
-        return jax.lax.map(lambda x: one(network.apply(x[None])), rows, batch_size=100)
-
-    reference = jax.jit(features)(data.scaled(test.rows))
-
-    def measure(samples):
-        compared = jax.tree.map(lambda x: x[: len(samples)], reference)
-        key = jax.random.key(_DIRECTIONS)
-        found = images(features(samples), compared, key)
-        return {name: x for name, x in found.items() if name not in _LEFT_OUT}
-
-    return measure, len(test.rows), f"test split, {network.name}"
-
-
-def _of_generators(cfg, playing, measure, count, generators, keys):
-    def one(given):
-        generator, key = given
-        z_key, label_key = jax.random.split(key)
-        z = jax.random.normal(z_key, (count, cfg.latent))
-        label = data.draw(playing.dataset, label_key, count)[1]
-        return measure(playing.draw(generator, z, label))
-
-    return jax.lax.map(one, (generators, keys))
-
-
 class Program(NamedTuple):
     """A structure of a task, compiled when it is first used, for any numbers."""
 
@@ -154,7 +61,7 @@ def program(
     structure: Config, task: Task, segments: int, data_dir: str | None, counts: tuple
 ) -> Program:
     """Of ``population.structure(cfg)``; the data are loaded and placed once."""
-    playing = _playing(structure, data_dir)
+    playing = judges.playing(structure, data_dir)
     body = population.make_step(structure, playing, step.ALL)
     segment = structure.steps // segments
     run = step.make_run(body, segment)
@@ -179,26 +86,7 @@ def program(
 
         return jax.vmap(one)(last_iterate(states), _addresses(states))
 
-    return Program(play, fresh, _judge(task, data_dir, counts), segment, draw)
-
-
-@functools.lru_cache(maxsize=2)
-def _judge(task, data_dir, counts):
-    return judge(task, _playing(task.config, data_dir), data_dir, counts)
-
-
-def floor(task: Task, data_dir: str | None, counts: tuple) -> dict[str, float]:
-    """What real samples score in place of generated ones."""
-    return _judge(task, data_dir, counts).floor
-
-
-def shape(task: Task, data_dir: str | None) -> tuple[int, ...]:
-    """Of one sample."""
-    return _playing(task.config, data_dir).dataset.shape
-
-
-def _playing(cfg, data_dir):
-    return game.build(cfg, data.load(cfg.dataset, data_dir))
+    return Program(play, fresh, judges.judge(task, data_dir, counts), segment, draw)
 
 
 def last_iterate(states: State) -> Variables:
@@ -283,7 +171,7 @@ def seconds(
     task: Task, contestant: Contestant, protocol: Protocol, data_dir: str | None = None
 ) -> float:
     """Seconds of a member without compiling, from a segment and an evaluation here."""
-    members = [(defaults(contestant), 0)] * protocol.population
+    members = [(defaults(contestant.knobs), 0)] * protocol.population
     own, cfgs = _prepared(task, contestant, members, protocol, data_dir)
     states, numbers = own.fresh(cfgs), population.numbers(cfgs)
     keys, spent = _addresses(states), []
