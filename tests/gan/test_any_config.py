@@ -19,7 +19,7 @@ from subsel.gan import augment, record, train
 from subsel.gan.config import Config
 from subsel.gan.losses import LOSSES
 from subsel.gan.models import AT_ZERO, MODELS, NORMS, OUTPUTS, PRECISIONS
-from subsel.gan.optimizers import GAMES, OPTIMIZERS, SCHEDULES
+from subsel.gan.optimizers import GAMES, OPTIMIZERS, SCHEDULES, SNAPSHOTS
 from subsel.gan.penalties import PENALTIES
 from subsel.lab.errors import RunError, UsageError
 
@@ -77,6 +77,9 @@ FIELDS = {
     "pack": COUNT,
     "game": names(GAMES),
     "d_steps": COUNT,
+    "snapshots": COUNT,
+    "snapshot_every": COUNT,
+    "snapshot_select": names(SNAPSHOTS),
     "microbatches": COUNT,
     "lookahead_every": COUNT,
     "lookahead_share": FACTOR,
@@ -123,6 +126,8 @@ def test_any_configuration_trains_or_is_refused(options):
     cfg = Config(**TINY | options)
     if cfg.model != "mlp" and "hidden" not in options:
         cfg = dataclasses.replace(cfg, hidden=None)
+    if cfg.snapshots > 0 and "snapshot_every" not in options:  # else after three steps
+        cfg = dataclasses.replace(cfg, snapshot_every=1)
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder) / "run"
         try:

@@ -29,13 +29,14 @@ def make(step, width=64):
     params = jax.tree.map(jnp.float32, Pair(net, net))
     opt = Pair(*map(optax.adam(1e-3).init, params))
     opt = jax.tree.map(lambda x: x + jnp.asarray(draw(size=x.shape), x.dtype), opt)
-    *stats, selection, slow, ema = map(jnp.float32, draw(size=(5, 3)))
+    *stats, selection, earlier, slow, ema = map(jnp.float32, draw(size=(6, 3)))
     state = State(
         step=jnp.int32(step),
         params=params,
         stats=Pair({"mean": stats[0]}, {"mean": stats[1]}),
         opt=opt,
         selection=(selection,),
+        snapshots={"params": earlier},
         slow=Pair(slow, slow + 1),
         ema={"params": ema},
         key=jax.random.key(step),

@@ -18,6 +18,7 @@ from subsel.lab.errors import UsageError
 BATCH = 4
 REGULARISERS = ("none", *penalties.PENALTIES, "clip")
 LABELS = {"none": (), "clip": ()} | {name: (name,) for name in penalties.PENALTIES}
+SNAPSHOTS = {"snapshots": 2, "snapshot_every": 1}
 
 
 def chosen(loss, regulariser, **options):
@@ -171,6 +172,10 @@ def _without_axis(cfg, playing):
         ({"penalty_every": 4}, "there is no penalty"),
         ({"conditional": True, "pack": 2}, "of different classes"),
         ({"d_steps": 2, "game": "extragradient"}, "one field.*--game alternating"),
+        ({"snapshots": 1, "game": "simultaneous"}, "one field.*--game alternating"),
+        ({"snapshots": 1, "snapshot_every": 10_000}, "never face.*more often"),
+        ({"snapshot_every": 7}, "without --snapshots.*add --snapshots 1"),
+        ({"snapshot_select": "mean"}, "without --snapshots.*add --snapshots 1"),
         ({"model": "resnet", "d_hidden": (8,)}, "no dense layers"),
         ({"pack": 3}, "--batch-size that --pack times"),
         ({"lookahead_every": 20_000}, "never return"),
@@ -205,6 +210,10 @@ def test_networks_that_do_not_go_with_the_data_are_refused(options, reason):
         {"dataset": "signals", "model": "dcgan", "lookahead_every": 2},
         {"dataset": "grid", "norm": "layer", "conditional": True},
         {"game": "extragradient", "optimizer": "subsel"},
+        {"spectral": True, "model": "resnet", "conditional": True} | SNAPSHOTS,
+        {"norm": "batch", "model": "dcgan", "pack": 2, "microbatches": 2} | SNAPSHOTS,
+        {"precision": "bfloat16", "d_steps": 2} | SNAPSHOTS,
+        {"augment": ("color",), "ema": 0.9, "optimizer": "reflect"} | SNAPSHOTS,
     ],
 )
 def test_the_other_options_of_a_game_run_three_steps(options):

@@ -23,6 +23,13 @@ VARIANTS = {
         "lookahead_every": 2,
         "ema": 0.9,
     },
+    "snapshots": {
+        "optimizer": "sgd",  # Adam would make steps of the bias that D's norm ignores
+        "snapshots": 2,
+        "snapshot_every": 1,
+        "norm": "batch",
+        "conditional": True,
+    },
     "at once": {
         "optimizer": "sgd",
         "game": "extragradient",

@@ -7,13 +7,14 @@ from pathlib import Path
 from subsel.gan.augment import POLICIES
 from subsel.gan.losses import LOSSES
 from subsel.gan.models import AT_ZERO, MODELS, NORMS, OUTPUTS, PRECISIONS
-from subsel.gan.optimizers import GAMES, OPTIMIZERS, SCHEDULES
+from subsel.gan.optimizers import GAMES, OPTIMIZERS, SCHEDULES, SNAPSHOTS
 from subsel.gan.penalties import PENALTIES
 from subsel.lab.errors import UsageError, near
 
 _COUNTS = (
     *("latent", "width", "d_width", "g_width", "steps", "batch_size", "log_every"),
     *("samples", "pack", "d_steps", "microbatches", "penalty_every", "candidates"),
+    "snapshot_every",
 )
 _POSITIVE = (
     *("learning_rate", "d_learning_rate", "g_learning_rate"),
@@ -31,6 +32,7 @@ _NAMES = {
     "penalties": PENALTIES,
     "augment": POLICIES,
     "game": GAMES,
+    "snapshot_select": SNAPSHOTS,
     "optimizer": OPTIMIZERS,
     "d_optimizer": OPTIMIZERS,
     "g_optimizer": OPTIMIZERS,
@@ -107,6 +109,27 @@ _REFUSED = (
         "some samples would have no place",
     ),
     (
+        lambda c: c.snapshots and c.game != "alternating",
+        "--snapshots with players that move at once",
+        "such a game has one field, in which G faces the D that it moves with: use "
+        "--game alternating",
+    ),
+    (
+        lambda c: c.snapshots and c.snapshot_every >= c.steps,
+        "--snapshot-every that --steps does not exceed",
+        "G would never face an earlier D: take more steps, or snapshots more often",
+    ),
+    (
+        # A dataclass has its defaults as attributes.
+        lambda c: (
+            not c.snapshots
+            and (c.snapshot_every, c.snapshot_select)
+            != (type(c).snapshot_every, type(c).snapshot_select)
+        ),
+        "--snapshot-every or --snapshot-select without --snapshots",
+        "there is none to take or to select from: add --snapshots 1",
+    ),
+    (
         lambda c: c.lookahead_every > c.steps,
         "--lookahead-every above --steps",
         "it would never return to the slow parameters",
@@ -173,7 +196,7 @@ def _check_each(config):
     }
     ranges |= {
         field: (lambda x: x >= 0, "0 or more")
-        for field in ("lookahead_every", "eval_every")
+        for field in ("lookahead_every", "eval_every", "snapshots")
     }
     ranges["eval_samples"] = (lambda x: x > 5, "6 or more, of which each has 5 others")
     ranges["seed"] = (lambda x: 0 <= x < 2**32, "0 or more, below 2**32")

@@ -87,6 +87,14 @@ class Config:
     controls: …_mean, …_random, …_reversed), past_extragradient."""
     d_steps: int = 1
     """Updates of D for one of G, where the players alternate."""
+    snapshots: int = 0
+    """Earlier discriminators that G is judged by as well as by the current one, where
+    the players alternate; 0: none."""
+    snapshot_every: int = 100
+    """Steps between two of them."""
+    snapshot_select: str = "min_norm"
+    """What becomes of G's gradients against each: min_norm, the shortest of their hull;
+    mean (fictitious play); random, one of them, as a control."""
     microbatches: int = 1
     """Parts of the batch that gradients are accumulated over."""
     lookahead_every: int = 0

@@ -13,7 +13,8 @@ from subsel.gan import augment, checkpoint, config, data, models, penalties, ste
 from subsel.gan.config import Config
 from subsel.gan.losses import LOSSES
 from subsel.gan.objective import Pair
-from subsel.gan.optimizers import GAMES, OPTIMIZERS, SCHEDULES, Numbers
+from subsel.gan.optimizers import GAMES, OPTIMIZERS, SCHEDULES, SNAPSHOTS, Numbers
+from subsel.gan.snapshots import Snapshots
 from subsel.lab.errors import UsageError
 
 # A model's own normalisation and slope of the leaky ReLU, where a run names none.
@@ -117,6 +118,7 @@ def rules(cfg: Config, dataset: data.Dataset) -> step.Rules:
         microbatches=cfg.microbatches,
         d_steps=cfg.d_steps,
         selection=GAMES[cfg.game](trial, cfg.seed),
+        snapshots=_snapshots(cfg) if cfg.snapshots else None,
         lookahead_every=cfg.lookahead_every,
         lookahead_share=cfg.lookahead_share,
         ema=cfg.ema,
@@ -133,6 +135,11 @@ def _penalty(cfg: Config) -> Callable:
         )
 
     return penalty
+
+
+def _snapshots(cfg: Config) -> Snapshots:
+    select = SNAPSHOTS[cfg.snapshot_select](cfg.seed)
+    return Snapshots(cfg.snapshots, cfg.snapshot_every, select)
 
 
 def _optimizer(cfg: Config, player) -> optax.GradientTransformation:

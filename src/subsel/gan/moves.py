@@ -12,15 +12,19 @@ import jax.numpy as jnp
 import optax
 
 from subsel import linalg
+from subsel.gan import snapshots
 from subsel.gan.objective import Pair
 
 
-def alternating(gradient: Pair, tx: Pair, d_steps: int) -> Callable:
-    """D moves ``d_steps`` times, then G against the new D.
+def alternating(
+    gradient: Pair, tx: Pair, d_steps: int, earlier: snapshots.Snapshots | None = None
+) -> Callable:
+    """D moves ``d_steps`` times, then G against the new D, and ``earlier`` ones.
 
     G is shown what D was shown last, so that with one step of D, G runs forward once.
     What is reported of D is the mean over its steps.
     """
+    of_g = snapshots.gradient(gradient.g, earlier)
 
     def move(state, draw):
         def improve(carry, i, batch):
@@ -49,15 +53,20 @@ def alternating(gradient: Pair, tx: Pair, d_steps: int) -> Callable:
         stats = state.stats._replace(d=d_stats)
 
         def found_at(params):
-            return gradient.g(Pair(d, params), stats, batch, d_steps * state.step)
+            return of_g(state, Pair(d, params), stats, batch, d_steps * state.step)
 
-        found = found_at(state.params.g)
+        found, selected = found_at(state.params.g)
         g, g_opt, g_seen = _update(
-            "g", tx.g, found.grads, state.opt.g, state.params.g, found_at
+            *("g", tx.g, found.grads, state.opt.g, state.params.g),
+            lambda params: found_at(params)[0],
         )
         state = state._replace(
-            params=Pair(d, g), stats=Pair(d_stats, found.stats), opt=Pair(d_opt, g_opt)
+            params=Pair(d, g),
+            stats=Pair(d_stats, found.stats),
+            opt=Pair(d_opt, g_opt),
+            selection=selected,
         )
+        g_seen |= _reports("snapshots", selected)
         return state, d_seen | found.report | g_seen
 
     return move

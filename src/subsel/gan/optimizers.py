@@ -121,3 +121,15 @@ GAMES = {
         subsel.history(2), subsel.optimistic()
     ),
 }
+
+
+def _stacked(select):
+    return subsel.select_subgradient(subsel.stacked(), select)
+
+
+# What is made of G's gradients against D and its snapshots, given a seed.
+SNAPSHOTS = {
+    "min_norm": lambda seed: _stacked(subsel.min_norm()),
+    "mean": lambda seed: _stacked(subsel.mean()),
+    "random": lambda seed: _stacked(subsel.uniform(seed)),
+}

@@ -9,10 +9,11 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from subsel.gan import data, moves
+from subsel.gan import data, moves, snapshots
 from subsel.gan.losses import Loss
 from subsel.gan.models import Variables
 from subsel.gan.objective import Batch, Devices, Pair, gradients, objectives
+from subsel.gan.snapshots import Snapshots
 
 # Addresses of what is not drawn in a step; steps are 0, 1, 2, …
 INIT, SAMPLES, EVALUATION = 2**32 - 1, 2**32 - 2, 2**32 - 3
@@ -26,7 +27,8 @@ class State(NamedTuple):
     params: Pair
     stats: Pair  # running statistics of norms; {} where a network has none
     opt: Pair
-    selection: Any  # of the selection on both players' gradients; () without one
+    selection: Any  # of the selection on both players' gradients, or on G's; or ()
+    snapshots: Variables | tuple  # of D, the ring of earlier ones; () without them
     slow: Any  # the pair of parameters that lookahead returns to; () without it
     ema: Variables | tuple  # averages of G's; () without them
     key: jax.Array  # never advances: what step t draws is addressed by fold_in(key, t)
@@ -50,6 +52,7 @@ class Rules(NamedTuple):
     selection: optax.GradientTransformation | None = (
         None  # of the pair; None: alternate
     )
+    snapshots: Snapshots | None = None  # that G faces, where they alternate
     lookahead_every: int = 0  # steps between returns to the slow parameters; 0: none
     lookahead_share: float = 0.5  # of the way to the fast ones
     ema: float = 0.0  # decay a step of the average of G; 0: none
@@ -60,12 +63,18 @@ def init(nets: Pair, tx: Pair, rules: Rules, key: jax.Array) -> State:
     keys = jax.random.split(jax.random.fold_in(key, INIT))
     d, g = nets.d.init(keys[0]), nets.g.init(keys[1])
     params = Pair(d.params, g.params)
+    selection = () if rules.selection is None else rules.selection.init(params)
+    earlier = ()
+    if rules.snapshots is not None:
+        selection = rules.snapshots.select.init(g.params)
+        earlier = snapshots.empty(rules.snapshots, d)
     return State(
         step=jnp.zeros((), jnp.int32),
         params=params,
         stats=Pair(d.stats, g.stats),
         opt=Pair(tx.d.init(params.d), tx.g.init(params.g)),
-        selection=() if rules.selection is None else rules.selection.init(params),
+        selection=selection,
+        snapshots=earlier,
         slow=params if rules.lookahead_every else (),
         ema=g if rules.ema else (),
         key=key,
@@ -105,7 +114,7 @@ def make_step(nets: Pair, tx: Pair, rules: Rules, devices: Devices = ALONE) -> C
     )
     gradient = gradients(objective, rules.microbatches, devices)
     if rules.selection is None:
-        move = moves.alternating(gradient, tx, rules.d_steps)
+        move = moves.alternating(gradient, tx, rules.d_steps, rules.snapshots)
     else:
         move = moves.joint(gradient, tx, rules.selection)
 
@@ -117,7 +126,7 @@ def make_step(nets: Pair, tx: Pair, rules: Rules, devices: Devices = ALONE) -> C
 
         state, metrics = move(state, draw)
         state = state._replace(step=state.step + 1)
-        return _averaged(rules, state), metrics
+        return _remembered(rules, _averaged(rules, state)), metrics
 
     return step
 
@@ -150,6 +159,15 @@ def _averaged(rules, state):
         now = Variables(state.params.g, state.stats.g)
         state = state._replace(ema=optax.incremental_update(now, state.ema, 1 - decay))
     return state
+
+
+def _remembered(rules, state):
+    """D as it is now among its snapshots, where one is due."""
+    if rules.snapshots is None:
+        return state
+    d = Variables(state.params.d, state.stats.d)
+    ring = snapshots.taken(rules.snapshots, state.snapshots, d, state.step)
+    return state._replace(snapshots=ring)
 
 
 def make_run(step: Callable, length: int) -> Callable:

@@ -62,6 +62,11 @@ def _pair(name, about, cost, **more):
     return Contestant({"optimizer": "adam", "game": name}, about, cost, **more)
 
 
+def _snapshots(select, about, **more):
+    changes = {"optimizer": "adam", "snapshots": 1, "snapshot_select": select}
+    return Contestant(changes, about, 2, **more)
+
+
 CONTESTANTS = {
     "sgd": Contestant(
         {"optimizer": "sgd"},
@@ -131,6 +136,22 @@ CONTESTANTS = {
         knobs=("lookahead_share",),
         **_PULLED,
     ),
+    # G against D and an earlier one. G evaluates two gradients and D one, and the cost
+    # is that of the former for both: the rule may be dearer here than it is.
+    "snapshots_min_norm": _snapshots(
+        "min_norm",
+        "Adam, for G at the shortest of the hull of its gradients against D and "
+        "against D as it was up to 100 steps ago; counted as 2 gradients of both "
+        "players, though D evaluates one",
+        rule=True,
+        controls=("adam_batch_2",),
+    ),
+    "snapshots_mean": _snapshots(
+        "mean",
+        "the same at their mean: fictitious play (Ge 2018); counted as 2, too",
+        rule=True,
+        controls=("adam_batch_2", "snapshots_random"),
+    ),
     # Controls
     "adam_at_once": _pair(
         "simultaneous", "Adam, both players at once", 1, control_of="past_extragradient"
@@ -182,6 +203,11 @@ CONTESTANTS = {
         "the longer of the last 2 gradients, before Adam",
         control_of="history_min_norm",
         rule=False,
+    ),
+    "snapshots_random": _snapshots(
+        "random",
+        "one of the two gradients of snapshots_min_norm, at random",
+        control_of="snapshots_min_norm",
     ),
     "ball_random": _ball(
         "ball_random",

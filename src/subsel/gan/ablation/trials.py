@@ -20,7 +20,7 @@ from subsel.gan.config import Config, check
 from subsel.gan.models import Variables
 from subsel.gan.step import State
 
-_COSINES = ("d_cosine", "g_cosine", "pair_cosine")
+_COSINES = ("d_cosine", "g_cosine", "pair_cosine", "snapshots_cosine")
 _SHOWN = 4  # members whose samples are kept
 
 
