@@ -3,36 +3,92 @@
 import json
 import math
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from subsel.gan.config import Config
+
 SCRIPT = Path(__file__).parents[2] / "experiments" / "throughput.py"
-TINY = "--quick --rounds 2 --steps 3 --images 64 --hidden 8 --batch-size 4".split()
+TINY = "--rounds 1 --steps 3 --images 64 --hidden 8 --width 2 --batch-size 4".split()
 
 
-def test_the_table_and_the_file_have_every_row_and_say_what_is_absent(tmp_path):
+def run(tmp_path, *options):
+    """The report of a run without PyTorch, and what it printed."""
     hidden = tmp_path / "hidden"
     hidden.mkdir()
     (hidden / "torch.py").write_text("raise ImportError('hidden by a test')")
+    path = os.pathsep.join([str(hidden), os.environ.get("PYTHONPATH", "")])
     out = tmp_path / "throughput.json"
     done = subprocess.run(
-        [sys.executable, SCRIPT, *TINY, "--out", out],
-        env=os.environ | {"PYTHONPATH": str(hidden)},
+        [sys.executable, SCRIPT, *TINY, *options, "--out", out],
+        env=os.environ | {"PYTHONPATH": path},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    report = json.loads(out.read_text())
-    for name, row in report["rows"].items():
-        assert name in done.stdout
-        if "PyTorch" not in name:
-            speed = row["steps_per_second"]
-            assert all(math.isfinite(v) and v > 0 for v in speed.values())
-    assert report["rows"]["PyTorch eager"]["missing"].startswith("absent")
-    counted = report["flops_a_step"]
+    return json.loads(out.read_text()), done.stdout
+
+
+def test_the_table_and_the_file_have_every_row_and_say_what_is_absent(tmp_path):
+    report, printed = run(tmp_path, "--quick")
+    assert list(report["models"]) == ["mlp", "dcgan"]
+    for found in report["models"].values():
+        for name, row in found["rows"].items():
+            assert name in printed
+            if "PyTorch" not in name:
+                speed = row["steps_per_second"]
+                assert all(math.isfinite(v) and v > 0 for v in speed.values())
+        assert found["rows"]["PyTorch eager"]["missing"].startswith("absent")
+        kinds = found["rows"]["subsel.gan, optax.adam"]["time_by_kind"]
+        parts = [kinds[kind] for kind in ("matrix products", "others", "none")]
+        assert min(parts) >= 0 and math.isclose(sum(parts), 1)
+    assert "16 seeds at once, adam" in report["models"]["mlp"]["rows"]
+
+
+def test_memory_is_measured_and_a_first_report_printed(tmp_path):
+    report, printed = run(tmp_path, *"--models dcgan --starts 0".split())
+    assert list(report["models"]) == ["dcgan"] and report["first_report"] is None
+    assert report["models"]["dcgan"]["peak_mib"] > 50
+    report["first_report"] = {
+        "cold_seconds": 8.25,
+        "warm_seconds": {"median": 4.0, "min": 3.0, "max": 5.0},
+        "peak_mib": {"cold": 700.0, "warm": None},
+    }
+    text = runpy.run_path(str(SCRIPT))["table"](report)
+    assert "after 8.2 s, with a warm cache 4.0 (3.0-5.0) s" in text
+    assert "700 MiB cold, not measured warm" in text
+
+
+def test_operations_are_counted():
+    script = runpy.run_path(str(SCRIPT))
     # Forward: D on 8 + 4 samples, G on 4; backward: twice that, less D's and G's input
     # gradients, plus D's input gradient for G.
-    d, g = 784 * 8 + 8, 100 * 8 + 8 * 784
-    by_hand = 2 * (8 * d + 8 * d + 8 * 8 + 4 * d + 4 * d + 4 * g + 4 * g + 4 * 8 * 784)
-    assert math.isclose(counted["matrix_products_by_hand"], by_hand, rel_tol=0.02)
+    d, g = 784 * 8 + 8 * 8 + 8, 100 * 8 + 8 * 8 + 8 * 784
+    by_hand = 12 * d + 4 * g + 8 * d + 8 * (d - 784 * 8) + 4 * d + 4 * g
+    by_hand += 4 * (g - 100 * 8)
+    cfg = Config(hidden=(8, 8), batch_size=4)
+    assert script["operations"](cfg) == 2 * by_hand
+    # 28 to 14 to 7 pixels, kernels of 4, channels 1, 3, 6; and back.
+    first, second, flat = 14 * 14 * 16 * 3, 7 * 7 * 16 * 3 * 6, 7 * 7 * 6
+    pair = script["multiplications"](Config(model="dcgan", width=3))
+    assert tuple(pair) == ([first, second, flat], [100 * flat, second, first])
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ("--rounds 0", "--rounds 0"),
+        ("--models resnet", "expected some of mlp, dcgan"),
+        ("--starts -1", "--starts -1"),
+    ],
+)
+def test_says_what_it_expects(options, said):
+    done = subprocess.run(
+        [sys.executable, SCRIPT, *options.split()], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert said in done.stderr

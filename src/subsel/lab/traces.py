@@ -9,7 +9,9 @@ from pathlib import Path
 import jax
 
 _LARGEST = 6  # names that are reported beside the kinds
-_HOLDERS = ("while", "call", "conditional", "ThunkExecutor", "Threadpool", "end: ")
+# Events that hold others, wait for them or only mark a moment.
+_HOLDERS = ("while", "call", "conditional", "ThunkExecutor", "end: ")
+_HOLDERS += ("ThreadpoolListener", "SlinkyThreadPool")
 
 
 def products(program: str) -> set[str]:
@@ -43,7 +45,7 @@ def shares(turn: Callable[[], None], program: str) -> dict | None:
         data = jax.profiler.ProfileData.from_file(str(path))
         spans = defaultdict(list)
         for line in (line for plane in data.planes for line in plane.lines):
-            if "XLAEigen" in line.name:
+            if line.name.startswith("tf_XLA"):
                 for event in line.events:
                     spans[event.name].append((event.start_ns, event.end_ns))
     if not spans:
