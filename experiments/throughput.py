@@ -39,19 +39,15 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
 from json import dumps
-from math import prod
 from pathlib import Path
 
 import jax
 import numpy as np
 import tyro
 
-from subsel.gan import config, data, eager, game, population, step
+from subsel.gan import config, data, eager, game, population, step, work
 from subsel.gan.config import Config
-from subsel.gan.models import dcgan, sizes
-from subsel.gan.objective import Pair
 from subsel.lab import children, products, traces
 from subsel.lab.errors import UsageError, exit_status
 from subsel.lab.files import atomic
@@ -160,13 +156,16 @@ def measure(cfg: Config, count: int, rounds: int, quick: bool) -> dict:
         except Exception as error:  # of a compiler or a device: the others can go on
             line = f"{type(error).__name__}: {' '.join(str(error).split())}"
             rows[name]["missing"] = line[:200]
-    multiplying, work = products.turns(shapes(cfg), torch_too=EAGER in turns)
-    by_hand = operations(cfg)
+    square = (2048 if jax.default_backend() == "cpu" else 8192,) * 3
+    multiplying, counts = products.turns(
+        [*work.products(cfg, SHAPE), square], torch_too=EAGER in turns
+    )
+    by_hand = work.operations(cfg, SHAPE)
 
     others, began = others_cpu_seconds(), time.perf_counter()
     took = alternate(turns | multiplying, rounds)
     others = (others_cpu_seconds() - others) / (time.perf_counter() - began)
-    rates = {name: work[name] / took.pop(name) for name in multiplying}
+    rates = {name: counts[name] / took.pop(name) for name in multiplying}
     took[FLOOR] = cfg.steps * by_hand / np.max(list(rates.values()), axis=0)
     took = {name: spent / done.get(name, cfg.steps) for name, spent in took.items()}
     for name, spent in took.items():
@@ -261,43 +260,6 @@ def _two_turns(cfg: Config, count: int) -> None:
     turn, _ = ours(cfg, random_images(count), "adam")
     turn()
     turn()
-
-
-def multiplications(cfg: Config) -> Pair:
-    """Of one sample forward, by layer; strided convolutions where they are strided."""
-    if cfg.model == "mlp":
-        widths = (prod(SHAPE), *cfg.hidden, 1), (cfg.latent, *cfg.hidden, prod(SHAPE))
-        return Pair(*([a * b for a, b in pairwise(own)] for own in widths))
-    channels = dcgan.channels(cfg.width, sizes.levels(SHAPE))
-    halved = [prod(n >> i for n in SHAPE[:-1]) for i in range(1, len(channels) + 1)]
-    pairs = zip(halved, pairwise([SHAPE[-1], *channels]), strict=True)
-    between = [places * 4 * 4 * a * b for places, (a, b) in pairs]
-    inner = halved[-1] * channels[-1]
-    return Pair([*between, inner], [cfg.latent * inner, *reversed(between)])
-
-
-def operations(cfg: Config) -> int:
-    """In the matrix products of one step.
-
-    Forward, a layer of m multiplications takes 2 m operations a sample, and as many
-    again for the gradient of its weights, and of its input where that is needed.
-    """
-    d, g = multiplications(cfg)
-    d_update = 2 * (sum(d) + sum(d) + sum(d[1:]))  # real and fake; no image gradients
-    g_update = sum(g) + sum(d) + sum(d) + sum(g) + sum(g[1:])
-    return 2 * cfg.batch_size * (d_update + g_update)
-
-
-def shapes(cfg: Config) -> list[tuple[int, int, int]]:
-    """Of products: of the step's largest layer, and large and square."""
-    large = 2048 if jax.default_backend() == "cpu" else 8192
-    if cfg.model == "mlp":
-        own = [(2 * cfg.batch_size, prod(SHAPE), cfg.hidden[0])]
-    else:  # both convolutions between width and twice that; the gradient of a kernel
-        *_, outer, inner = dcgan.channels(cfg.width, sizes.levels(SHAPE))
-        rows, unrolled = cfg.batch_size * prod(sizes.base(SHAPE)), 4 * 4 * outer
-        own = [(rows, unrolled, inner), (inner, unrolled, rows)]
-    return [*own, (large,) * 3]
 
 
 def table(report: dict) -> str:

@@ -57,7 +57,7 @@ def give(net, params, inner):
 
 
 def trained_on(net, variables, given):
-    """Outputs in training, on the axis of devices that batch normalisation goes over."""
+    """Outputs in training, on the axis that batch normalisation goes over."""
 
     def apply(x):
         return net.apply(variables, x, None, True)[0]
