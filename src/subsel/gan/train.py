@@ -209,6 +209,7 @@ def _reports(
             )
             if problem:
                 bar.write(f"{problem}; going on")
+            sys.stdout.flush()  # a file or a pipe would get it much later
             board(done, metrics, found)
 
         yield report
