@@ -1,5 +1,44 @@
-"""Makes JAX strict, before anything imports it."""
+"""Makes JAX strict, before anything imports it; and disks that are full or locked."""
+
+import subprocess
 
 import jax
+import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def _mount(*options):
+    """Permission bits do not bind root, who alone may mount: so a fault is a mount."""
+    command = ["mount", *map(str, options)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except FileNotFoundError:
+        pytest.skip("there is no program to mount with")
+    if done.returncode:
+        pytest.skip(f"needs the right to mount: {done.stderr.strip()}")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder with room for 400 KiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    _mount("-t", "tmpfs", "-o", "size=400k", "tmpfs", folder)
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.fixture
+def read_only():
+    """A function after which a folder, as it is, cannot be written."""
+    folders = []
+
+    def lock(folder):
+        _mount("--bind", folder, folder)
+        folders.append(folder)
+        _mount("-o", "remount,bind,ro", folder)
+
+    yield lock
+    for folder in folders:
+        subprocess.run(["umount", "-l", folder], check=True)

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from subsel.lab.errors import UsageError
+from subsel.lab.errors import RunError, UsageError
 from subsel.lab.store import Store
 
 PROTOCOL = {"budget": 10}
@@ -49,6 +49,77 @@ def test_a_job_has_one_owner_until_that_is_silent(tmp_path):
     theirs.finish("job", {"a": {"x": 1}})  # late, and still of use
     ours.finish("job", {"a": {"x": 2}})
     assert ours.results() == {"a": {"x": 1}}
+
+
+def test_a_clock_that_is_set_ends_no_claim_and_keeps_none(tmp_path, monkeypatch):
+    clock = [time.time()]
+    monkeypatch.setattr(time, "time", lambda: clock[0])
+    ours, theirs = (Store(tmp_path / "s.db", PROTOCOL, lease=0.8) for _ in range(2))
+    with ours.alive():
+        assert ours.claim("job", ["a"])
+        assert not theirs.claim("job", ["a"])
+        for jump in (1e6, -2e6, 0, 0, 0, 0):  # forwards, backwards, standing still
+            clock[0] += jump
+            time.sleep(0.2)
+            assert not theirs.claim("job", ["a"])  # alive, whatever the time
+        ours.finish("job", {"a": {"x": 1}})
+    assert ours.claim("other", ["b"])  # and this one falls silent
+    clock[0] -= 1e6
+    assert not theirs.claim("other", ["b"])
+    time.sleep(1)
+    assert theirs.claim("other", ["b"])
+    theirs.finish("other", {"b": {"x": 2}})
+    assert theirs.results() == {"a": {"x": 1}, "b": {"x": 2}}
+
+
+def test_what_a_dead_process_of_this_host_had_claimed_is_free_at_once(tmp_path):
+    path = tmp_path / "s.db"
+    begin = "import sys; from subsel.lab.store import Store; import os, signal\n"
+    begin += "Store(sys.argv[1], {'budget': 10}).claim('job', ['a'])\n"
+    begin += "os.kill(os.getpid(), signal.SIGKILL)"
+    ended = subprocess.run([sys.executable, "-c", begin, path])
+    assert ended.returncode == -signal.SIGKILL
+    store = Store(path, PROTOCOL)
+    with sqlite3.connect(path) as db:  # the same, on another host
+        (owner,) = db.execute("SELECT owner FROM claims").fetchone()
+        far = f"0{owner[1:]}" if owner[0] != "0" else f"1{owner[1:]}"
+        db.execute(
+            "INSERT INTO claims VALUES (?, 'far', ?, ?)", (store.study, far, 0.0)
+        )
+    db.close()
+    assert store.claim("job", ["a"]) and not store.claim("far", ["b"])
+
+
+def test_a_full_disk_is_one_clear_error_and_loses_nothing(small_disk):
+    store = Store(small_disk / "s.db", PROTOCOL)
+    store.finish("job", {"a": {"x": 1}})
+    (small_disk / "other").write_bytes(b"x" * 200_000)
+    with pytest.raises(RunError, match="disk.*what it holds is kept"):
+        for i in range(1000):
+            store.finish(str(i), {str(i): {"x": "y" * 4000}})
+    (small_disk / "other").unlink()
+    store.finish("late", {"b": {"x": 2}})
+    results = store.results()
+    assert (results["a"], results["b"]) == ({"x": 1}, {"x": 2})
+
+
+@pytest.mark.parametrize("at", [100, 3000, 5000, 9000, 13000])
+def test_a_damaged_store_is_one_clear_error_or_what_it_was(tmp_path, at):
+    path = tmp_path / "s.db"
+    store, wanted = Store(path, PROTOCOL), {f"{i}": {"x": i} for i in range(300)}
+    store.finish("job", wanted)
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    db.close()
+    content = bytearray(path.read_bytes())
+    content[at : at + 500] = bytes(500)
+    path.write_bytes(content)
+    try:
+        found = Store(path, PROTOCOL).results()
+    except (UsageError, RunError) as error:
+        assert "--store" in str(error) or "put a copy" in str(error)
+    else:
+        assert found == wanted
 
 
 WORKER = """

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from subsel.lab.errors import UsageError
+from subsel.lab.errors import RunError, UsageError
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS studies (study TEXT PRIMARY KEY, protocol TEXT);
@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS claims (
     study TEXT, job TEXT, owner TEXT, until REAL, PRIMARY KEY (study, job)
 );
 """
-LEASE = 60.0  # seconds after its last sign of life that a process keeps its claim
+LEASE = 60.0  # seconds without a sign of life after which a claim is another's
 
 
 class Store:
@@ -31,12 +31,15 @@ class Store:
 
     A study is named by a digest of its protocol: everything that results depend on
     beside what a trial's own name says. A job is a few trials that are run, and
-    written, together. Whoever runs one claims it first; the claim ends a minute after
-    its owner's last sign of life, so that what a killed process had begun is taken up
-    by another.
+    written, together. Whoever runs one claims it first. The claim ends with its owner:
+    at once if that was a process of this host that is no more, and else when this
+    process has seen no sign of life for a minute. No clock but one's own is asked, and
+    that only for how long it was: one that is set, or differs, takes no claim away.
 
     The file is in WAL mode: what was written stays written through kill -9. Not for
     network file systems, whose locks SQLite cannot trust.
+
+    Every method raises `RunError` when the file cannot be read or written any more.
     """
 
     def __init__(self, path: str | Path, protocol: dict, lease: float = LEASE):
@@ -48,10 +51,11 @@ class Store:
         text = json.dumps(protocol, sort_keys=True)
         self.study = hashlib.sha256(text.encode()).hexdigest()[:12]
         self.path, self.lease = Path(path), lease
-        self.owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self.owner = f"{_here()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._seen = {}  # job -> its claim, and since when it has been like that
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self._open() as db:
+            with self._connected() as db:
                 _use_wal(db)
                 for line in _SCHEMA.split(";"):
                     db.execute(line)
@@ -69,7 +73,7 @@ class Store:
             rows = db.execute(
                 "SELECT trial, result FROM trials WHERE study = ?", (self.study,)
             )
-            return {trial: json.loads(result) for trial, result in rows}
+            return {trial: _result(trial, text) for trial, text in rows}
 
     def names(self) -> set[str]:
         """Of the trials that are there."""
@@ -82,7 +86,6 @@ class Store:
 
         Not if all its trials are there, or somebody who is alive has claimed it.
         """
-        now = time.time()
         with self._open() as db:
             db.execute("BEGIN IMMEDIATE")
             marks = ", ".join("?" * len(trials))
@@ -92,19 +95,27 @@ class Store:
             ).fetchone()
             if there == len(trials):
                 return False
-            claimed = db.execute(
-                "INSERT INTO claims VALUES (:study, :job, :owner, :until) "
-                "ON CONFLICT (study, job) DO UPDATE SET owner = :owner, until = :until "
-                "WHERE until < :now",
-                {
-                    "study": self.study,
-                    "job": job,
-                    "owner": self.owner,
-                    "until": now + self.lease,
-                    "now": now,
-                },
+            claim = db.execute(
+                "SELECT owner, until FROM claims WHERE study = ? AND job = ?",
+                (self.study, job),
+            ).fetchone()
+            if claim is not None and not self._is_over(job, claim):
+                return False
+            db.execute(
+                "INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?)",
+                (self.study, job, self.owner, time.time() + self.lease),
             )
-            return claimed.rowcount == 1
+            return True
+
+    def _is_over(self, job, claim) -> bool:
+        if _is_dead(claim[0]):
+            return True
+        now = time.monotonic()
+        before, since = self._seen.setdefault(job, (claim, now))
+        if before != claim:
+            self._seen[job] = claim, now
+            return False
+        return now - since > self.lease
 
     def finish(self, job: str, results: dict[str, dict]) -> None:
         """Writes all trials of a job, or none, and gives up the claim.
@@ -127,9 +138,11 @@ class Store:
 
         def beat():
             while not ended.wait(self.lease / 4):
-                with contextlib.suppress(sqlite3.Error), self._open() as db:
+                with contextlib.suppress(RunError), self._open() as db:
+                    # Another value each time, whatever the clock does.
                     db.execute(
-                        "UPDATE claims SET until = ? WHERE study = ? AND owner = ?",
+                        "UPDATE claims SET until = max(until + 1, ?) "
+                        "WHERE study = ? AND owner = ?",
                         (time.time() + self.lease, self.study, self.owner),
                     )
 
@@ -145,6 +158,18 @@ class Store:
 
     @contextlib.contextmanager
     def _open(self):
+        try:
+            with self._connected() as db:
+                yield db
+        except sqlite3.Error as error:
+            raise RunError(
+                f"the store {self.path} cannot be used any more: {error}. Mend it "
+                "(free the disk, or put a copy of the file back): what it holds is "
+                "kept, and the same command goes on"
+            ) from error
+
+    @contextlib.contextmanager
+    def _connected(self):
         # A connection a call: one may not be shared by threads, and none is worth it.
         db = sqlite3.connect(self.path, timeout=60)
         try:
@@ -165,3 +190,41 @@ def _use_wal(db):
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
+
+
+def _result(trial, text):
+    try:
+        result = json.loads(text)
+        if isinstance(result, dict):
+            return result
+        problem = type(result).__name__
+    except (TypeError, ValueError, RecursionError) as error:
+        problem = error
+    raise RunError(
+        f"the store is damaged: trial {trial} has no result, but {problem}; put a copy "
+        "of the file back, or name another with --store"
+    )
+
+
+def _here() -> str:
+    """Where a process has its number: the host since it was started, the container."""
+    where = [socket.gethostname()]
+    with contextlib.suppress(OSError):  # where there is no /proc there are none
+        where.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        where.append(os.readlink("/proc/self/ns/pid"))
+    return hashlib.sha256(repr(where).encode()).hexdigest()[:12]
+
+
+def _is_dead(owner: str) -> bool:
+    """Whether that was a process of this host and is no more; False if in doubt."""
+    here, _, rest = owner.partition("-")
+    pid = rest.partition("-")[0]
+    if os.name != "posix" or here != _here() or not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):  # somebody else's
+        pass
+    return False
