@@ -21,10 +21,10 @@ def _mount(*options):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A folder with room for 400 KiB."""
+    """A folder with room for 300 KiB."""
     folder = tmp_path / "small"
     folder.mkdir()
-    _mount("-t", "tmpfs", "-o", "size=400k", "tmpfs", folder)
+    _mount("-t", "tmpfs", "-o", "size=300k", "tmpfs", folder)
     yield folder
     subprocess.run(["umount", "-l", folder], check=True)
 

@@ -154,8 +154,42 @@ def copy(source, target):
 )
 def test_another_model(tmp_path, change, message):
     write(tmp_path, 1)
-    with pytest.raises(UsageError, match="another model.*" + message):
+    with pytest.raises(UsageError, match=f"another model.*{message}.*; no older one"):
         checkpoint.restore(tmp_path, change(make(0)))
+
+
+def test_the_newest_good_checkpoint_of_this_model_is_offered(tmp_path):
+    """Of 3, another model's; 2, damaged; and 1."""
+    write(tmp_path, 1, 2)
+    (tmp_path / "checkpoints" / "1").rename(tmp_path / "1")
+    write(tmp_path, 3, width=8)
+    (tmp_path / "1").rename(tmp_path / "checkpoints" / "1")
+    newest, older = (tmp_path / "checkpoints" / name for name in "32")
+    with pytest.raises(
+        UsageError, match=r"another.*\[8\].*; remove it to go on from 2"
+    ):
+        checkpoint.restore(tmp_path, make(0))
+    flip(older / "crc32.json", (older / "crc32.json").read_bytes())
+    with pytest.raises(UsageError, match="another model.*; remove it to go on from 1"):
+        checkpoint.restore(tmp_path, make(0))
+    shutil.rmtree(newest)
+    with pytest.raises(UsageError, match="2 is damaged; remove it to go on from 1"):
+        checkpoint.restore(tmp_path, make(0))
+    shutil.rmtree(older)
+    assert same(checkpoint.restore(tmp_path, make(0)), make(1))
+    write(tmp_path, 2)  # and the run goes on
+    assert same(checkpoint.restore(tmp_path, make(0)), make(2))
+
+
+def test_a_clock_that_is_set_loses_no_checkpoint(tmp_path, monkeypatch):
+    """Which one is the newest is a matter of steps."""
+    now, jumps = time.time, iter([0, 1e6, -1e6, -2e6, 0] * 100_000)
+    monkeypatch.setattr(time, "time", lambda: now() + next(jumps))
+    for step in (1, 2, 3):
+        write(tmp_path, step)
+    assert checkpoint.latest(tmp_path) == 3
+    assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"2", "3"}
+    assert same(checkpoint.restore(tmp_path, make(0)), make(3))
 
 
 def test_no_such_checkpoint(tmp_path):
@@ -240,21 +274,32 @@ def save_forever(run_dir):
         print(state.step, flush=True)
 
 
-def test_full_disk(tmp_path, capfd):
-    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(tmp_path)]
-    if not shutil.which("mount") or subprocess.call(mount):
-        pytest.skip("needs the right to mount a tmpfs")
-    try:
-        manager = checkpoint.open(tmp_path)
-        checkpoint.save(manager, make(1))
-        with pytest.raises(
-            RunError, match=r"step 2 in .*good checkpoint: 1; .*disk full"
-        ):
-            checkpoint.save(manager, make(2))
+def test_full_disk(small_disk, capfd):
+    manager = checkpoint.open(small_disk)
+    checkpoint.save(manager, make(1))
+    with pytest.raises(RunError, match=r"step 2 in .*good checkpoint: 1; .*disk full"):
+        checkpoint.save(manager, make(2))
+    checkpoint.close(manager)
+    assert same(checkpoint.restore(small_disk, make(0)), make(1))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_read_only(tmp_path, read_only, capfd):
+    """From the start, while a run saves, and for who only reads."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    manager = checkpoint.open(folder)
+    checkpoint.save(manager, make(1))
+    manager.wait_until_finished()
+    read_only(folder)
+    with pytest.raises(
+        RunError, match=r"step 2 in .*good checkpoint: 1; .*[Rr]ead-only"
+    ):
+        checkpoint.save(manager, make(2))
         checkpoint.close(manager)
-        assert same(checkpoint.restore(tmp_path, make(0)), make(1))
-    finally:
-        subprocess.check_call(["umount", "-l", str(tmp_path)])
+    assert same(checkpoint.restore(folder, make(0)), make(1))
+    with pytest.raises(UsageError, match="cannot keep checkpoints in .*Read-only"):
+        checkpoint.open(folder / "another")
     assert capfd.readouterr() == ("", "")
 
 

@@ -53,3 +53,15 @@ def test_truncate_refuses_a_file_that_lacks_steps(tmp_path):
     write(tmp_path, 1, 2)
     with pytest.raises(UsageError, match=r"steps 1 to 3"):
         record.truncate(tmp_path, 3)
+
+
+@pytest.mark.parametrize(
+    "line", [b"\x80\x04.", b'{"step" 2}', b"[2]", b'{"a": 1}', b"["]
+)
+def test_a_damaged_line_is_named(tmp_path, line):
+    write(tmp_path, 1, 3)
+    path = tmp_path / "metrics.jsonl"
+    first, second, third = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + line * 10_000 + b"\n" + third)
+    with pytest.raises(UsageError, match="line 2 of .*metrics.jsonl is damaged"):
+        record.truncate(tmp_path, 3)

@@ -50,6 +50,8 @@ def open(run_dir) -> ocp.CheckpointManager:
             post_finalization_callback=lambda: _seal(folder),
             # Else an exit without `close` can wait 20 minutes for a folder.
             create_directories_asynchronously=False,
+            # Three years, because orbax takes a clock that is set for time gone by.
+            timeout_secs=10**8,
         ),
     )
     return ocp.CheckpointManager(folder, options=options)
@@ -104,7 +106,7 @@ def restore(run_dir, like, step: int | None = None):
 
     Raises:
       UsageError: there is no such checkpoint, it is of another model, or any bit of it
-        is damaged.
+        is damaged; names an older one that is neither, where there is one.
     """
     folder = _folder(run_dir)
     steps = _steps(folder)
@@ -115,18 +117,31 @@ def restore(run_dir, like, step: int | None = None):
     path = folder / str(step)
     want = {name: jax.eval_shape(_bits, x) for name, x in _named(like).items()}
     try:
-        _check(path)
-        with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as reader:
-            _compare(path, reader.metadata(path / "default").item_metadata, want)
+        with _reader(path, want) as reader:
             arrays = reader.restore(path / "default", want)
-    except UsageError:
-        raise
+    except UsageError as error:
+        raise UsageError(f"{error}; {_cure(folder, steps, step, want)}") from None
     except Exception as error:  # orbax and tensorstore raise all kinds over bad files
-        older = max((s for s in steps if s < step), default=None)
-        cure = "no older one" if older is None else f"remove it to go on from {older}"
+        cure = _cure(folder, steps, step, want)
         raise UsageError(f"{path} is damaged; {cure}: {_reason(error)}") from error
     leaves = [_place(arrays[name], x) for name, x in _named(like).items()]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+@contextmanager
+def _reader(path: Path, want: dict):
+    """Of a checkpoint that is whole and of this model; raises where it is not."""
+    _check(path)
+    with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as reader:
+        _compare(path, reader.metadata(path / "default").item_metadata, want)
+        yield reader
+
+
+def _cure(folder: Path, steps: list[int], step: int, want: dict) -> str:
+    for older in reversed([s for s in steps if s < step]):
+        with suppress(Exception), _reader(folder / str(older), want):
+            return f"remove it to go on from {older}"
+    return "no older one is whole and of this model"
 
 
 def _alone() -> ocp.options.MultiprocessingOptions:

@@ -1,5 +1,6 @@
 """``metrics.jsonl``: one line of JSON for each step, none lost, none twice."""
 
+import contextlib
 import json
 import math
 import os
@@ -39,12 +40,17 @@ def append(
 
 
 def read(run_dir: Path) -> list[dict]:
-    """All lines as dictionaries; a last line that was cut short is left out."""
+    """All lines as dictionaries; a last line that was cut short is left out.
+
+    Raises:
+        UsageError: another line is damaged.
+    """
     try:
-        lines = (run_dir / _FILE).read_text().splitlines(keepends=True)
+        lines = (run_dir / _FILE).read_bytes().splitlines(keepends=True)
     except FileNotFoundError:
         return []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    whole = [line for line in lines if line.endswith(b"\n")]
+    return [_row(run_dir / _FILE, *line) for line in enumerate(whole, start=1)]
 
 
 def truncate(run_dir: Path, step: int) -> None:
@@ -61,6 +67,14 @@ def truncate(run_dir: Path, step: int) -> None:
         )
     with atomic(run_dir / _FILE) as path:
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _row(path: Path, number: int, line: bytes) -> dict:
+    with contextlib.suppress(ValueError, RecursionError):
+        row = json.loads(line)
+        if isinstance(row, dict) and isinstance(row.get("step"), int):
+            return row
+    raise UsageError(f"line {number} of {path} is damaged; put the file back")
 
 
 def _finite(value):
