@@ -10,6 +10,7 @@ import importlib.resources
 import io
 import json
 import os
+import pickle
 import shlex
 import shutil
 import socket
@@ -615,6 +616,25 @@ def test_a_pickle_in_the_cache_is_not_run(toy, tmp_path):
     kept.write_bytes(saved(rows=np.array([Trap(str(tmp_path / "sprung"))])))
     check_toy(data.load("subsel_toy", toy))
     assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("file", ["features.json", "dataset_info.json", "0-of-00003"])
+def test_a_pickle_in_a_prepared_set_is_not_run(toy, tmp_path, file):
+    (path,) = (p for p in toy.rglob("*") if p.name.endswith(file))
+    path.write_bytes(pickle.dumps(Trap(str(tmp_path / "sprung"))))
+    refusal("subsel_toy", toy)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_description_has_no_module_imported(toy, tmp_path, monkeypatch):
+    (tmp_path / "of_a_stranger.py").write_text("raise SystemExit('it was run')")
+    monkeypatch.syspath_prepend(tmp_path)
+    path = toy / "subsel_toy/1.0.0/features.json"
+    tfds_class = "tensorflow_datasets.core.features.text_feature.Text"
+    text = path.read_text()
+    path.write_text(text.replace(tfds_class, "of_a_stranger.Text"))
+    assert text != path.read_text()
+    assert "asks for of_a_stranger.Text, which is not of" in refusal("subsel_toy", toy)
 
 
 def test_cache_that_cannot_be_written(toy, tmp_path, decodes):

@@ -1,5 +1,6 @@
 """The job as its user runs it: whole processes, interrupted, killed and resumed."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -13,9 +14,10 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from subsel.gan import checkpoint, config, game, record, step, train
+from subsel.gan import checkpoint, config, game, record, sample, step, train
 from subsel.gan.config import Config
 from subsel.lab import files
+from subsel.lab.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--steps", "300", "--log-every", "50", "--hidden", "16", "--samples", "6"]
@@ -338,6 +340,22 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path):
         assert steps == list(range(1, len(steps) + 1))
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_read_only_folder_is_refused_and_can_be_read(
+    undisturbed, tmp_path, read_only
+):
+    run_dir = undisturbed[0]
+    read_only(run_dir)
+    cfg = config.load(run_dir)
+    for change in ({"resume": str(run_dir)}, {"run_dir": str(run_dir / "below")}):
+        with pytest.raises(UsageError, match="cannot be written: Read-only file"):
+            train.train(dataclasses.replace(cfg, **change))
+    with pytest.raises(UsageError, match="cannot be written: Read-only file"):
+        sample.draw(run_dir, False, rows=1, columns=2, seed=0)
+    out = tmp_path / "samples.png"
+    sample.draw(run_dir, False, rows=1, columns=2, seed=0, out=out)
+    assert out.exists() and list(tmp_path.iterdir()) == [out]
 
 
 EVALUATED = ["--steps", "50", "--eval-every", "50", "--tensorboard"]

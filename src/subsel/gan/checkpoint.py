@@ -47,7 +47,7 @@ def open(run_dir) -> ocp.CheckpointManager:
         preservation_policy=ocp.checkpoint_managers.LatestN(KEEP),
         async_options=ocp.options.AsyncOptions(
             # When all arrays are on disk, before the rename that completes the step.
-            post_finalization_callback=lambda: _seal(folder),
+            post_finalization_callback=lambda: [*map(_seal, _unfinished(folder))],
             # Else an exit without `close` can wait 20 minutes for a folder.
             create_directories_asynchronously=False,
             # Three years, because orbax takes a clock that is set for time gone by.
@@ -174,9 +174,8 @@ def _sums(path: Path) -> dict[str, int]:
     return {str(p.relative_to(path)): zlib.crc32(p.read_bytes()) for p in files}
 
 
-def _seal(folder: Path) -> None:
-    for path in _unfinished(folder):
-        (path / "crc32.json").write_text(json.dumps(_sums(path), indent=1))
+def _seal(path: Path) -> None:
+    (path / "crc32.json").write_text(json.dumps(_sums(path), indent=1))
 
 
 def _check(path: Path) -> None:

@@ -4,6 +4,7 @@ The only module that imports tensorflow_datasets, and only when a set is asked f
 """
 
 import contextlib
+import glob
 import hashlib
 import importlib.util
 import io
@@ -26,6 +27,7 @@ from subsel.lab.files import atomic
 
 # tensorflow-datasets 4.9.10 prepares with the second too, and does not declare it.
 _PREPARES_WITH = ("tensorflow", "importlib_resources")
+_TFDS = "tensorflow_datasets."
 _PATIENCE = 4.0  # seconds in which a host has to answer
 _CHUNK = 1024  # records decoded between two updates of the progress bar
 
@@ -88,6 +90,7 @@ def _builder(name: str, folder: str, others: tuple[str, ...]) -> Any:
         # Only for a version does tfds look at the files first; any version will do.
         version = {} if ":" in name else {"version": "*.*.*"}
         try:
+            _trust(os.path.join(folder, re.split("[/:]", name)[0]))
             return tfds.builder(name, data_dir=folder, **version)
         except tfds.core.DatasetNotFoundError:
             pass
@@ -100,6 +103,21 @@ def _builder(name: str, folder: str, others: tuple[str, ...]) -> Any:
         f"unknown data set {name!r}: expected {', '.join(others)} or an image "
         f"classification set of tensorflow-datasets, such as mnist{near(name, names)}"
     )
+
+
+def _trust(folder: str) -> None:
+    """Raises where a description names classes that are not those of tfds, which
+    would import whatever module it says."""
+
+    def check(described):
+        for key in ("pythonClassName", "python_class_name", "type"):
+            named = described.get(key)  # a feature may be called type, too
+            if isinstance(named, str) and not named.startswith(_TFDS):
+                raise ValueError(f"{path} asks for {named}, which is not of {_TFDS}*")
+
+    for path in glob.glob(f"{glob.escape(folder)}/**/features.json", recursive=True):
+        with open(path, "rb") as file:
+            json.load(file, object_hook=check)
 
 
 def _image_shape(name: str, features: Any) -> tuple[int, int, int]:
