@@ -14,6 +14,8 @@ test on, a standard deviation is 5. Expected:
     min-norm of 4, then Adam            328       46        0.613
 """
 
+import argparse
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -92,6 +94,8 @@ def compare() -> dict[str, tuple[int, int, float]]:
 
 
 if __name__ == "__main__":
+    form = argparse.RawDescriptionHelpFormatter
+    argparse.ArgumentParser(description=__doc__, formatter_class=form).parse_args()
     print(f"{'':26} {'right of 360':>12} {'firings':>8} {'mean cosine':>12}")
     for name, (right, firings, cosine) in compare().items():
         print(f"{name:26} {right:12} {firings:8} {cosine:12.3f}")

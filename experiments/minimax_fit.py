@@ -15,6 +15,8 @@ With first steps of 0.03, 0.3 and 1 instead of 0.1, sgd and adam end 2.3e-4 to 5
 above the optimum, and goldstein at most 1.3e-6.
 """
 
+import argparse
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -61,6 +63,8 @@ def compare() -> dict[str, float]:
 
 
 if __name__ == "__main__":
+    form = argparse.RawDescriptionHelpFormatter
+    argparse.ArgumentParser(description=__doc__, formatter_class=form).parse_args()
     print(f"{'':12} {'largest error':>17} {'above the optimum':>20}")
     for name, error in compare().items():
         print(f"{name:12} {error:17.6f} {error - OPTIMUM:20.1e}")

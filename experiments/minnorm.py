@@ -220,7 +220,7 @@ def main(
 
     Args:
         quick: 20 problems and 3 rounds at most.
-        out: JSON file to write; the picture gets the same name and ``.png``.
+        out: JSON file to write; the picture gets the same name as PNG.
         sizes: numbers K of vectors in a hull.
         problems: in one vmapped call.
         rounds: turns of each contender.

@@ -15,19 +15,19 @@ empty maximum. PyGRANSO was not attempted: PyPI's 1.2.0 needs gurobi to be impor
 9 minutes on 2 busy cores of an Intel Xeon. Median gaps; OSQP broke off on cheb2:
 
                   maxq mxhil    lq  cb3I cb3II faces brown miff2   crI  crII rosen cheb2
-mean(100)          2e3  3e-1   1e1   4e1   4e1  2e-1   7e1   7e0   1e1   2e1  2e-2  8e-1
-mean(4)            3e2  2e-1   3e1   1e2   3e1  8e-2   3e1   2e1   1e1   4e1  5e-1  3e-1
-min-norm(100)      2e3  1e-1  2e-1  1e-1   1e0   1e0  1e-2   4e0   1e0   4e0  3e-2  8e-1
-min-norm(4)        5e2  4e-2  8e-5  1e-5  1e-3  5e-1  6e-6  2e-3  7e-4  2e-5  7e-1  3e-1
-mean(4) step       3e2  5e-2  7e-5  2e-5  5e-4  3e-2  7e-6  2e-3  4e-8  3e-5  3e-2  1e-1
-min-norm(4) step   5e2  6e-2  8e-5  2e-5  8e-3  8e-3  1e-5  2e-3  9e-4  1e-4  2e-1  3e-1
-mean(4) search    4e-4  1e-1   3e1   1e2   3e1  2e-1   5e1   3e1  4e-1   4e1  7e-3  5e-1
-min-norm search  8e-34  2e-1  6e-2  5e-4   1e0  6e-1  2e-7  5e-2  8e-3  3e-2  2e-1  9e-1
-ShorR Wolfe      2e-20 4e-11 5e-11 3e-10 6e-10 6e-12 1e-15  4e-5  6e-8  4e-6  3e-2  4e-1
-BFGS Armijo      2e-10  3e-8 4e-13 4e-13 2e-11 2e-31 2e-31  6e-5 1e-14 3e-13 1e-12  4e-1
-BFGS Wolfe        7e-8  3e-8 5e-11  1e-8  3e-7 2e-10 2e-11  1e-2  5e-9  6e-7 2e-11  4e-1
-SQP-GS(4)         4e-5  2e-5  2e-2  5e-3     0  4e-3  2e-3  1e-2     0  3e-2 2e-21  3e-1
-SQP-GS(2n)         1e3   2e0  4e-1  3e-1  4e-3   4e0  3e-1  5e-1  2e-2   3e0 2e-21  4e-1
+ mean(100)         2e3  3e-1   1e1   4e1   4e1  2e-1   7e1   7e0   1e1   2e1  2e-2  8e-1
+ mean(4)           3e2  2e-1   3e1   1e2   3e1  8e-2   3e1   2e1   1e1   4e1  5e-1  3e-1
+ min-norm(100)     2e3  1e-1  2e-1  1e-1   1e0   1e0  1e-2   4e0   1e0   4e0  3e-2  8e-1
+ min-norm(4)       5e2  4e-2  8e-5  1e-5  1e-3  5e-1  6e-6  2e-3  7e-4  2e-5  7e-1  3e-1
+ mean(4) step      3e2  5e-2  7e-5  2e-5  5e-4  3e-2  7e-6  2e-3  4e-8  3e-5  3e-2  1e-1
+ min-norm(4) step  5e2  6e-2  8e-5  2e-5  8e-3  8e-3  1e-5  2e-3  9e-4  1e-4  2e-1  3e-1
+ mean(4) search   4e-4  1e-1   3e1   1e2   3e1  2e-1   5e1   3e1  4e-1   4e1  7e-3  5e-1
+ min-norm search 8e-34  2e-1  6e-2  5e-4   1e0  6e-1  2e-7  5e-2  8e-3  3e-2  2e-1  9e-1
+ ShorR Wolfe     2e-20 4e-11 5e-11 3e-10 6e-10 6e-12 1e-15  4e-5  6e-8  4e-6  3e-2  4e-1
+ BFGS Armijo     2e-10  3e-8 4e-13 4e-13 2e-11 2e-31 2e-31  6e-5 1e-14 3e-13 1e-12  4e-1
+ BFGS Wolfe       7e-8  3e-8 5e-11  1e-8  3e-7 2e-10 2e-11  1e-2  5e-9  6e-7 2e-11  4e-1
+ SQP-GS(4)        4e-5  2e-5  2e-2  5e-3     0  4e-3  2e-3  1e-2     0  3e-2 2e-21  3e-1
+ SQP-GS(2n)        1e3   2e0  4e-1  3e-1  4e-3   4e0  3e-1  5e-1  2e-2   3e0 2e-21  4e-1
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """Train the recipes over seeds, and measure what they reach.
 
-    python experiments/recipes.py ring grid --seeds 10
-    python experiments/recipes.py digits --seeds 5
+    python experiments/recipes.py ring grid --seeds 10 --out results/recipes.json
+    python experiments/recipes.py digits
     python experiments/recipes.py --quick
 
 Every seed is a run of train_gan.py in a folder of its own, under --runs; one that was
@@ -44,7 +44,7 @@ def main(
     quick: bool = False,
     data_dir: str | None = None,
     runs: Path = Path("runs/recipes"),
-    out: Path = Path("results/recipes.json"),
+    out: Path = Path("runs/recipes.json"),
 ) -> None:
     """Runs what is missing in the file, prints a table and draws a picture.
 
@@ -133,7 +133,13 @@ def _line(name, values):
 
 
 def picture(path: Path, folders: dict[str, Path]) -> None:
-    """The samples of each recipe's first seed."""
+    """The samples of each recipe's first seed, of those whose runs are here."""
+    there = {n: f for n, f in folders.items() if (f / "samples.png").exists()}
+    if missing := folders.keys() - there.keys():
+        kept = ", ".join(sorted(missing))
+        print(f"\nnot trained here, and so without a picture: {kept}")
+    if not (folders := there):
+        return
     columns = min(len(folders), 3)
     rows = -(-len(folders) // columns)
     figure = Figure(figsize=(4.5 * columns, 4.5 * rows), layout="constrained")

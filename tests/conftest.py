@@ -1,6 +1,9 @@
-"""Makes JAX strict, before anything imports it; and disks that are full or locked."""
+"""Makes JAX strict, before anything imports it; disks at fault; scripts as used."""
 
+import runpy
 import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import pytest
@@ -42,3 +45,22 @@ def read_only():
     yield lock
     for folder in folders:
         subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.fixture
+def script_status(monkeypatch):
+    """Runs a script with options as its user does, here, where what it has imported
+    need not be imported again; its exit status."""
+    from subsel.lab import cache
+
+    folder = Path(__file__).parents[1] / "experiments"
+    monkeypatch.setattr(cache, "keep_programs", lambda: None)  # for all that follows
+    monkeypatch.syspath_prepend(folder)
+
+    def run(script, *options):
+        monkeypatch.setattr(sys, "argv", [script, *map(str, options)])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(folder / script), run_name="__main__")
+        return ended.value.code
+
+    return run

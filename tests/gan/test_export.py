@@ -109,6 +109,17 @@ def test_the_export_says_how_it_was_made(run_dir, folder):
     assert "digits-0" in made["statistics"] and "127.5" in made["values"]
 
 
+def test_the_script_writes_both_folders(
+    run_dir, network, tmp_path, script_status, monkeypatch
+):
+    monkeypatch.setattr(features, "network", lambda *args: network)
+    out = tmp_path / "exported"
+    assert script_status("export_samples.py", run_dir, "--out", out, "--count", 3) == 0
+    png(out / "samples", 3)
+    assert (out / "reference_statistics.npz").exists()
+    assert script_status("export_samples.py", run_dir, "--out", out) == 2
+
+
 def test_values_are_rounded_as_data_are_scaled():
     levels = np.arange(256, dtype=np.uint8)
     np.testing.assert_array_equal(export.to_uint8(data.scaled(levels)), levels)

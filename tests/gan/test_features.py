@@ -207,6 +207,15 @@ def test_other_arrays_in_the_cache_are_not_trusted(trainings, cache):
     assert len(trainings) == 2
 
 
+def test_the_quick_form_of_the_script(trainings, tmp_path, monkeypatch, script_status):
+    monkeypatch.setattr(features, "FLOORS", {})  # two steps of training are too few
+    out = tmp_path / "networks.json"
+    assert script_status("feature_network.py", "--quick", "--out", out) == 0
+    (cell,) = json.loads(out.read_text())["cells"].values()
+    assert trainings == ["digits"] and cell["samples"] == 599
+    assert cell["floor"]["frechet"] > 0
+
+
 def test_cache_that_cannot_be_written(trainings, cache):
     cache.parent.write_text("a file where the folder should be")
     for _ in range(2):

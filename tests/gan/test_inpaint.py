@@ -128,6 +128,17 @@ def test_a_run_fills_in_unseen_images(run_dir):
     assert 0 < errors["nearest"] < 1 and 0 < errors["generator"] < 1
 
 
+def test_the_script_prints_the_errors_and_draws(
+    run_dir, tmp_path, script_status, capsys
+):
+    out = tmp_path / "filled.png"
+    options = ["--images", 2, "--steps", 2, "--restarts", 2, "--out", out]
+    assert script_status("inpaint.py", run_dir, *options) == 0
+    said = capsys.readouterr().out
+    assert "RMSE of the missing part of 2 images" in said and str(out) in said
+    assert image.imread(out).shape[:2] == (4 * 9 * 6, 2 * 9 * 6)
+
+
 def test_what_is_seen_is_left_as_it_is():
     truth = np.float32([[1, -1]])
     seen = np.array([[True, False]])

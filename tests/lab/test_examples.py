@@ -1,5 +1,6 @@
 """The complete examples outside of GANs run, and say what their docstrings say."""
 
+import ast
 import re
 import runpy
 from pathlib import Path
@@ -18,6 +19,24 @@ def test_the_python_of_the_pages_runs(page):
     assert blocks
     for block in blocks:
         exec(block, {})
+
+
+SCRIPTS = sorted(path.name for path in EXPERIMENTS.glob("*.py"))
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_help_says_what_a_script_is_about(name, script_status, capsys, tmp_path):
+    assert script_status(name, "--help") == 0
+    said = capsys.readouterr().out
+    about = ast.get_docstring(ast.parse((EXPERIMENTS / name).read_text()))
+    assert " ".join(about.splitlines()[0].split()) in " ".join(said.split())
+    assert "``" not in said
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_script_is_run_by_a_test(name):
+    tests = [path.read_text() for path in (ROOT / "tests").rglob("test_*.py")]
+    assert any(f'"{name}"' in text for text in tests)
 
 
 def test_the_minimax_fit_reaches_the_linear_program():
