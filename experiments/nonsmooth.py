@@ -39,6 +39,8 @@ at n = 50 unless said, each beside normalised sgd and adam:
   a fifth). Adam needs 0.3 to 0.4.
 - The best step lay on the edge of the grid ("edge" in the file) for adam on Crescent I,
   Mifflin 2, Rosenbrock and Chebyshev-Rosenbrock: more steps might serve it better.
+
+In one file because contenders, tuning and tables are one protocol.
 """
 
 import sys

@@ -34,6 +34,8 @@ subsel.adam from 1e6 on, by last from 1e7 on, and at 3e7 by stop and, barely, re
 that of 1.5 times the floor for history(8) is missed too, but Adam alone takes 3.3. XLA
 on CPUs copies donated arrays that others still read when they are overwritten: each row
 of history(8) on its way in and once more on its way out.
+
+In one file because what is timed, counted and expected is of one program.
 """
 
 import re
@@ -253,7 +255,7 @@ def main(
 
     Args:
         quick: the smallest size only, 4 leaves and 3 rounds at most.
-        out: JSON file to write; the picture gets the same name and ``.png``.
+        out: JSON file to write; the picture gets the same name as PNG.
         sizes: numbers of parameters.
         leaves: arrays that they are spread over, the largest 1,000 times the smallest.
         rounds: turns of each contender.

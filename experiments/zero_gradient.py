@@ -38,6 +38,8 @@ networks before Adam at half the evaluations, and it alone leaves -90, where -lo
 needs no rule at all: every optimizer is out in 1 to 10 steps. Adam alone recovers from
 -20. There every Adam runs the naive loss into NaN: a sample passes +17, where 1 -
 sigmoid is 0. On living networks no rule fires, and no update changes in any bit.
+
+In one file because its problems share optimizers, budget and tables.
 """
 
 import sys
@@ -414,7 +416,7 @@ def main(
 
     Args:
         quick: three optimizers on two problems, at most 16 seeds.
-        out: JSON file to write; the picture gets the same name and ``.png``.
+        out: JSON file to write; the picture gets the same name as PNG.
         seeds: starts on each problem.
         budget: gradient evaluations that each start may spend.
     """

@@ -1,16 +1,26 @@
 """The core is importable alone, documented, and its examples are true."""
 
+import ast
 import doctest
 import importlib
 import inspect
 import pkgutil
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
 import subsel
 
+ROOT = Path(__file__).parents[1]
+# Those that are about to become shorter, or to say why not.
+UNDECIDED = {ROOT / "experiments" / "throughput.py"}
+UNDECIDED |= set(ROOT.glob("src/subsel/gan/ablation/*.py"))
+SOURCES = {*ROOT.glob("src/**/*.py"), *ROOT.glob("experiments/*.py")} - UNDECIDED
+SCREENS = 250  # lines, beyond which a file says why it is one
 MODULES = [
     f"subsel.{module.name}"
     for module in pkgutil.iter_modules(subsel.__path__)
@@ -60,3 +70,42 @@ def test_examples_in_docstrings(name):
     failed, examples = doctest.testmod(module)
     assert failed == 0
     assert examples or name not in ("subsel.minnorm", "subsel.transform")
+
+
+def test_everything_public_is_documented():
+    """By its source, since most of it needs more than jax to be imported."""
+    bare = []
+    for path in SOURCES:
+        tree = ast.parse(path.read_text())
+        name = str(path.relative_to(ROOT))
+        bare += [name] * (ast.get_docstring(tree) is None)
+        if name.startswith("src/"):
+            bare += [f"{name}: {found}" for found in _undocumented(tree)]
+    assert not bare
+
+
+def _undocumented(tree):
+    """Names of public classes, functions and methods without a docstring."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name[0] != "_":
+            if ast.get_docstring(node) is None:
+                yield node.name
+            if isinstance(node, ast.ClassDef):
+                yield from (f"{node.name}.{name}" for name in _undocumented(node))
+
+
+def test_a_long_file_says_why_it_is_one():
+    said = {path: path.read_text() for path in SOURCES}
+    long = [path for path, text in said.items() if len(text.splitlines()) > SCREENS]
+    assert long and not [
+        path
+        for path in long
+        if "In one file because" not in ast.get_docstring(ast.parse(said[path]))
+    ]
+
+
+def test_there_is_one_version():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    cited = re.search("^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.M)
+    changed = re.search("^## ([0-9.]+)", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert cited[1] == changed[1] == version

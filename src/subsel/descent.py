@@ -1,4 +1,8 @@
-"""Descent with function values: cuts by bisection, and a line search after them."""
+"""Descent with function values: cuts by bisection, and a line search after them.
+
+In one file because the line search takes the radius and the verdict of the cuts, and
+neither is of use alone.
+"""
 
 from typing import Any, NamedTuple
 

@@ -4,6 +4,8 @@
 maximum go to the first piece: an average over tied pieces, as ``jnp.max`` takes it, is
 a selection already, and solves Nesterov's problem in one step.
 
+In one file because it is a table: short entries, of one form, read side by side.
+
 References, by the letters in the docstrings:
     [H] Haarala, Miettinen and Mäkelä, New limited memory bundle method for large-scale
     nonsmooth optimization, 2004. [G] Gürbüzbalaban and Overton, On Nesterov's nonsmooth

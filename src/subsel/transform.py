@@ -1,4 +1,7 @@
-"""The transform: candidates x selector x zero rule, as one Optax transformation."""
+"""The transform: candidates x selector x zero rule, as one Optax transformation.
+
+In one file because the greater part of it is one function and its contract.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -4,6 +4,8 @@ A checkpoint is a flat dict of named arrays, such as `params.d.params.Dense_0.ke
 readable without this package, and comparable leaf by leaf. It knows nothing of devices;
 what four wrote, one restores. Restoring runs no code that a checkpoint brings along.
 Of several processes, one saves and each restores, with no regard to the others.
+
+In one file because every guard in it is of one save or one restore.
 """
 
 import json

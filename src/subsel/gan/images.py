@@ -1,6 +1,7 @@
 """Image classification sets of tensorflow-datasets, as arrays.
 
-The only module that imports tensorflow_datasets, and only when a set is asked for.
+In one file because no other may import tensorflow_datasets, which happens only when a
+set is asked for.
 """
 
 import contextlib

@@ -12,6 +12,8 @@ and what agrees best with the visible part is kept. A generator that is told the
 is told another one at each start: the class is searched for as well. The visible part
 is then pasted over the image found.
 
+In one file because the masks, the search and what it is compared with make one method.
+
 References:
     Yeh, Chen, Lim, Schwing, Hasegawa-Johnson and Do, Semantic image inpainting with
     deep generative models, 2017

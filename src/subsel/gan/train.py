@@ -1,6 +1,6 @@
 """The training job: builds everything once, runs it, reports, saves, draws.
 
-The only module that talks to the terminal and to the clock.
+In one file because no other module may talk to the terminal and to the clock.
 """
 
 import contextlib

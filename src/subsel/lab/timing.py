@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 
 def seconds(turn: Callable[[], None]) -> float:
+    """That one turn takes, by a clock that nobody sets."""
     start = time.perf_counter()
     turn()
     return time.perf_counter() - start
@@ -30,6 +31,7 @@ def alternate(turns: dict[str, Callable], rounds: int) -> dict[str, np.ndarray]:
 
 
 def spread(values: np.ndarray) -> dict[str, float]:
+    """Median, smallest and largest of ``values`` of any shape."""
     return {
         "median": float(np.median(values)),
         "min": float(np.min(values)),

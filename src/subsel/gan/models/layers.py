@@ -53,6 +53,7 @@ class Layers:
 
     @property
     def dtype(self):
+        """Of the arithmetic; parameters are float32."""
         return jnp.dtype(self.arch.precision)
 
     @property
