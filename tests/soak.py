@@ -6,7 +6,7 @@ Training is killed (SIGKILL) between a second and its end, mostly while it evalu
 writes a checkpoint, which it does at every tenth step, and resumed until it ends; so is
 a study in its store, by one process or by two that share it. At the end the checkpoint,
 every metric and picture, and every trial have to equal those that nobody disturbed,
-bit for bit. Not collected by pytest: 200 kills take about half an hour of two cores.
+bit for bit. Not collected by pytest: 200 kills take about an hour of two cores.
 """
 
 import argparse
@@ -162,15 +162,16 @@ def main():
                 break
             training = what == "training"
             other = folder / (f"run{turn}" if training else f"{turn}.db")
-            ended = False
+            ended, longest = False, of_run if training else of_study
             while not ended:
                 killed, ended = disturbed(
                     "train_gan.py" if training else "compare_optimizers.py",
                     options_of_run(other) if training else options_of_study(other),
                     cache,
-                    rng.uniform(1, of_run if training else of_study),
+                    rng.uniform(1, longest),
                     count=1 + (what == "a shared study"),
                 )
+                longest *= 1.1  # a machine that got busy would never be past a start
                 kills[what] += killed
                 bar.update(killed)
                 bar.set_postfix(kills, refresh=False)

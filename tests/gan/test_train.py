@@ -342,9 +342,7 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path):
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-def test_a_read_only_folder_is_refused_and_can_be_read(
-    undisturbed, tmp_path, read_only
-):
+def test_a_read_only_folder_is_refused(undisturbed, read_only):
     run_dir = undisturbed[0]
     read_only(run_dir)
     cfg = config.load(run_dir)
@@ -353,9 +351,6 @@ def test_a_read_only_folder_is_refused_and_can_be_read(
             train.train(dataclasses.replace(cfg, **change))
     with pytest.raises(UsageError, match="cannot be written: Read-only file"):
         sample.draw(run_dir, False, rows=1, columns=2, seed=0)
-    out = tmp_path / "samples.png"
-    sample.draw(run_dir, False, rows=1, columns=2, seed=0, out=out)
-    assert out.exists() and list(tmp_path.iterdir()) == [out]
 
 
 EVALUATED = ["--steps", "50", "--eval-every", "50", "--tensorboard"]
