@@ -216,7 +216,11 @@ def remove(path, data):
     path.unlink()
 
 
-@pytest.mark.parametrize("harm", [flip, truncate, remove])
+def empty(path, data):
+    path.write_bytes(b"{}")  # also a list of checksums that lists nothing
+
+
+@pytest.mark.parametrize("harm", [flip, truncate, remove, empty])
 def test_damage(tmp_path, harm, capfd):
     write(tmp_path, 1, 2)
     newest = tmp_path / "checkpoints" / "2"

@@ -1,6 +1,8 @@
 """Configurations: what is refused, by which name, and what a run is resumed with."""
 
+import contextlib
 import dataclasses
+import json
 
 import pytest
 
@@ -80,6 +82,15 @@ def test_a_spoilt_configuration_is_one_clear_error(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(UsageError, match="config.json cannot be read"):
         config.load(tmp_path)
+
+
+@pytest.mark.parametrize("value", [None, "x", -1, 1.5, [], [[1]], {"a": 1}, 10**30])
+def test_no_value_of_any_option_is_a_traceback(tmp_path, value):
+    plain = dataclasses.asdict(config.check(Config()))
+    for name in plain:
+        (tmp_path / "config.json").write_text(json.dumps(plain | {name: value}))
+        with contextlib.suppress(UsageError):  # some are fine, some are refused
+            config.load(tmp_path)
 
 
 def test_a_folder_without_a_run_is_one_clear_error(tmp_path):

@@ -92,6 +92,8 @@ class Tiny(NamedTuple):
     weights: jax.Array
 
 
+# Tensorstore's threads speak to an event loop that orbax has closed over the error.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_checkpoint(trap, tmp_path):
     """Each of its files in turn, with checksums that are right."""
     manager = checkpoint.open(tmp_path)

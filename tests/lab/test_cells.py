@@ -35,7 +35,7 @@ def test_another_protocol_is_not_mixed_in(tmp_path):
     assert json.loads(out.read_text())["cells"] == {"a": 1}
 
 
-@pytest.mark.parametrize("text", ["", "[1]", '{"cells": {}}'])
+@pytest.mark.parametrize("text", ["", "[1]", '{"cells": {}}', "[" * 100_000])
 def test_what_is_no_results_file_is_refused(tmp_path, text):
     out = tmp_path / "results.json"
     out.write_text(text)

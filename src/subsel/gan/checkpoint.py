@@ -184,7 +184,8 @@ def _check(path: Path) -> None:
     """Raises when any bit changed: orbax does not notice it in an array, and over what
     it does notice, tensorstore's threads print tracebacks."""
     found, sealed = _sums(path), json.loads((path / "crc32.json").read_text())
-    if changed := [name for name in sealed if found.get(name) != sealed[name]]:
+    names = sorted({*found, *sealed})
+    if changed := [name for name in names if found.get(name) != sealed.get(name)]:
         raise ValueError(f"checksum of {changed[0]}")
 
 

@@ -51,7 +51,7 @@ def _read(out, protocol):
         report = json.loads(out.read_text())
     except FileNotFoundError:
         return {"protocol": protocol, "machine": machine(), "cells": {}}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"--out {out} cannot be read: {error}") from None
     saved = report.get("protocol") if isinstance(report, dict) else None
     if saved != protocol:

@@ -28,5 +28,5 @@ def exit_status(main: Callable[[], None]) -> int:
 
 def near(name: str, names: Iterable[str]) -> str:
     """What to append to "unknown NAME": "; did you mean 'x' or 'y'?", or nothing."""
-    close = difflib.get_close_matches(name.lower(), names)
+    close = difflib.get_close_matches(str(name).lower(), names)
     return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
