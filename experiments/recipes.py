@@ -98,7 +98,7 @@ def measure(cfg: Config, folder: Path) -> dict:
     found = {
         "minutes": round(minutes, 2) if not begun else None,
         "final": judge.run(state),
-        "real": judge.floor,
+        "real": judge.floor(),
     }
     if cfg.ema:
         found["last_iterate"] = judge.run(state._replace(ema=()))

@@ -32,7 +32,7 @@ class Evaluation(NamedTuple):
     due: Callable  # steps done -> bool
     run: Callable  # state -> {metric: number} and the protocol
     glance: Callable  # state -> {metric: number}
-    floor: dict  # {metric: number} of real samples in place of generated ones
+    floor: Callable  # () -> {metric: number} of real samples in place of generated ones
 
 
 def evaluation(cfg: Config, playing: Game) -> Evaluation:
@@ -51,7 +51,8 @@ def evaluation(cfg: Config, playing: Game) -> Evaluation:
     if every is None:
         every = cfg.log_every if points else cfg.steps
     if not every:
-        return Evaluation(lambda done: False, lambda state: {}, lambda state: {}, {})
+        nothing = {"run": lambda state: {}, "glance": lambda state: {}}
+        return Evaluation(lambda done: False, **nothing, floor=dict)
     if points:
         measure, count, protocol = _of_points(cfg, playing)
         classified = None
@@ -91,8 +92,11 @@ def evaluation(cfg: Config, playing: Game) -> Evaluation:
     def due(done: int) -> bool:
         return done % every == 0 or done == cfg.steps
 
-    key = jax.random.fold_in(jax.random.key(cfg.seed), step.EVALUATION)
-    floor = {name: float(x) for name, x in measure(real(key, count)[0], key).items()}
+    def floor() -> dict:
+        key = jax.random.fold_in(jax.random.key(cfg.seed), step.EVALUATION)
+        found = measure(real(key, count)[0], key)
+        return {name: float(value) for name, value in found.items()}
+
     return Evaluation(due, run, glance, floor)
 
 

@@ -314,7 +314,7 @@ def _finish(
 ) -> None:
     sample.sheet(run_dir / "samples.png", playing, cfg, state)
     rows = record.read(run_dir)
-    summary.write(run_dir, cfg, rows, judge.floor)
+    summary.write(run_dir, cfg, rows, judge.floor())
     print(f"\n{cfg.steps} steps done. In {run_dir}:")
     print(f"  samples.png     {cfg.samples} samples of the generator")
     print("  curves.png      losses, gradients and metrics over the steps")
