@@ -31,7 +31,7 @@ with subsel.adam, TODO-MEASURE of the floor; dcgan TODO-MEASURE, TODO-MEASURE an
 TODO-MEASURE; first report after TODO-MEASURE s and TODO-MEASURE s
 (results/throughput.json). --quick: TODO-MEASURE s.
 
-One idea, longer than most: it sets up, measures and prints one comparison.
+In one file because it sets up, measures and prints one comparison.
 """
 
 import sys

@@ -198,7 +198,7 @@ def load(run_dir: str | Path) -> Config:
         raise UsageError(
             f"{run_dir} is not the folder of a run: it holds no {_FILE}"
         ) from None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read as a configuration: {error}") from None
 
 

@@ -1,6 +1,6 @@
 """What is compared, as options of a run; and what names the results of it.
 
-One file: a table, and what reads it.
+In one file because it is one table, with what reads it.
 """
 
 import dataclasses

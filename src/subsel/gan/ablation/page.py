@@ -1,7 +1,4 @@
-"""A report as one page of HTML that needs no other file: light, dark, and sortable.
-
-One file: half of it is the style and the script that the page carries.
-"""
+"""A report as one page of HTML that needs no other file: light, dark, sortable."""
 
 import html
 from collections.abc import Iterable

@@ -36,11 +36,13 @@ class Job(NamedTuple):
 
     @property
     def name(self) -> str:
+        """By which it is claimed."""
         first, last = self.members[0], self.members[-1]
         return f"{'/'.join(self[:3])}/{first[0]}.{first[1]}-{last[0]}.{last[1]}"
 
     @property
     def trials(self) -> list[str]:
+        """Their names in the store."""
         return [trial(*self[:3], *member) for member in self.members]
 
 
