@@ -1,6 +1,6 @@
 """Nonsmooth problems: selection rules beside their controls and Optax's optimizers.
 
-    python experiments/nonsmooth.py
+    python experiments/nonsmooth.py --dims 2 10 50 --out results/nonsmooth.json
     python experiments/nonsmooth.py --quick
 
 Every contender has 2,000 gradients a run, from 10 starts x0 + 0.1 N(0, I), in float64;

@@ -1,6 +1,6 @@
 """How fast the article's GAN and DCGAN train: steps, start, memory, and why.
 
-    python experiments/throughput.py
+    python experiments/throughput.py --out results/throughput.json
     python experiments/throughput.py --quick
     python experiments/throughput.py --models dcgan
 
@@ -65,7 +65,7 @@ INSTALL = "absent: pip install torch"
 
 def main(
     quick: bool = False,
-    out: Path = Path("results/throughput.json"),
+    out: Path = Path("runs/throughput.json"),
     models: tuple[str, ...] = ("mlp", "dcgan"),
     rounds: int = 11,
     steps: int = 200,

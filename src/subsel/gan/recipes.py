@@ -3,8 +3,9 @@
 ``python experiments/recipes.py NAME --seeds N --out results/recipes.json`` trains and
 measures one, and writes there what each seed reached, and what real samples score. The
 notes give the median of all seeds and the range in brackets, with the average of G's
-weights and 10,000 samples, at the last step. Minutes are those of a seed on one or two
-cores of an Intel Xeon that others used too; nothing here has run on a GPU.
+weights, where there is one, and 10,000 samples, at the last step. Minutes are those of
+a seed on one or two cores of an Intel Xeon that others used too; nothing here has run
+on a GPU.
 """
 
 from dataclasses import replace
