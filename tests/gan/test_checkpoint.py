@@ -337,8 +337,13 @@ def test_interrupt(tmp_path, monkeypatch):
         return original(*args, **kwargs)
 
     monkeypatch.setattr(manager, "save", save)
-    with pytest.raises(KeyboardInterrupt):
-        checkpoint.save(manager, make(1))
+    # A shell starts what is in its background with Ctrl-C ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            checkpoint.save(manager, make(1))
+    finally:
+        signal.signal(signal.SIGINT, before)
     checkpoint.save(manager, make(1))
     checkpoint.close(manager)
     assert same(checkpoint.restore(tmp_path, make(0)), make(1))
