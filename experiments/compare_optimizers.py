@@ -6,9 +6,10 @@
     python experiments/compare_optimizers.py --report-only
 
 Every optimizer gets the same number of gradients and the same quasi-random points of
-one space; the point with the best median over tuning seeds is run again on fresh ones.
-Trials go into a store as they are done: Ctrl-C, kill -9 and a second process that helps
-lose nothing, and the same command goes on. The report is for people: report.html.
+one space; the best few on tuning seeds are run again on more of them, and the best of
+these on fresh ones. Trials go into a store as they are done: Ctrl-C, kill -9 and a
+second process that helps lose nothing, and the same command goes on. The report is for
+people: report.html.
 
 What was found with --out results/compare_optimizers is in the README.
 """
@@ -35,6 +36,8 @@ QUICK = Protocol(
     budget=240,
     trials=4,
     tuning_seeds=1,
+    finalists=2,
+    finalist_seeds=5,
     seeds=5,
     segments=4,
     population=5,

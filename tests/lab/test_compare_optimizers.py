@@ -19,7 +19,8 @@ from subsel.lab.store import Store
 
 SCRIPT = Path(__file__).parents[2] / "experiments" / "compare_optimizers.py"
 TINY = "--tasks ring --optimizers adam --budget 4 --segments 2"
-TINY += " --trials 2 --tuning-seeds 1 --seeds 2 --population 2"
+TINY += " --trials 2 --tuning-seeds 1 --finalists 2 --finalist-seeds 1"
+TINY += " --seeds 2 --population 2"
 TINY += " --curve-samples 50 --final-samples 50"
 
 
@@ -53,7 +54,7 @@ def test_a_killed_study_goes_on_and_reports(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "alone; ring: " in done.stdout  # how long it was going to take
     after = stored(store)
-    assert len(after) == 2 + 2 + 2 + 2
+    assert len(after) == 2 + 2 + 2 + 2 + 2
     assert {name: after[name] for name in before} == before  # not done again
     out = tmp_path / "out"
     assert "adam" in (out / "report.html").read_text()

@@ -158,7 +158,11 @@ def _of_pair(protocol, task, name, of_task, results):
     reached = np.isfinite(curves) & (curves <= (-np.inf if target is None else target))
     hit = reached.any(1)
     times = np.where(hit, cost[np.argmax(reached, axis=1)], np.inf)
-    tuned = study.tuning(protocol, task, name, results)
+    every, few = range(protocol.trials), study.finalists(protocol, task, name, results)
+    tuned = study.medians(protocol, task, name, "tune", every, results)
+    decisive = tuned[few]
+    if len(few) > 1:
+        decisive = study.medians(protocol, task, name, "final", few, results)
     initial = _runs(protocol, task, name, "default", results, found)
     by_default = np.array([study.score(run, primary) for run in initial])
     finite = [run["final"] for run in runs if run["final"]]
@@ -176,6 +180,7 @@ def _of_pair(protocol, task, name, of_task, results):
         "success_interval": statistics.clopper_pearson(int(hit.sum()), len(hit)),
         "times": plain(times),
         "tuning": plain(tuned),
+        "finalists": plain(np.sort(decisive)),
         "expected_best": plain(statistics.expected_best(_scores(tuned, of_task))),
         "default_values": plain(by_default),
         "default_median": plain(np.median(by_default)) if initial else None,

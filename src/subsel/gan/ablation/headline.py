@@ -33,7 +33,7 @@ def blocks(found: dict) -> Iterator[Block]:
         "above or below 1/2, and that p of Mann and Whitney's test is below "
         f"{LEVEL}, adjusted by Holm for all comparisons of the study. Over all tasks "
         "the interval alone decides. All this is of fresh runs at the points that "
-        "tuning found. That few tuning seeds might have found others is not in it: a "
+        "tuning found. That other tuning seeds might have found others is not in it: a "
         "rule whose cosine to the gradient is 1 is Adam, and shows how much that is."
     )
     rows = []

@@ -98,6 +98,7 @@ def _task(found, task) -> Iterator[Block]:
         "seconds a run",
         "compiling once",
         "at an edge",
+        "finalists",
         "best point",
         "what",
     ]
@@ -139,6 +140,7 @@ def _numbers(cell, final, cosines) -> list[str]:
         number(cell["seconds"]),
         number(cell["compiling"]),
         f"⚑ {', '.join(cell['edges'])}" if cell["edges"] else ABSENT,
+        " < ".join(number(x, "diverged") for x in cell["finalists"]),
         ", ".join(point),
     ]
 
@@ -152,6 +154,18 @@ def _share(found) -> str:
     return next((f"{t['target_at']:.0%}" for t in found["tasks"].values()), ABSENT)
 
 
+def _choice(p) -> str:
+    """How the best point is found."""
+    few, seeds = p["finalists"], p["tuning_seeds"]
+    if few == 1:
+        return f"The smallest median of {seeds} tuning seeds decides."
+    return (
+        f"The {few} with the smallest medians of {seeds} tuning seeds are the "
+        f"finalists; the smallest median of {p['finalist_seeds']} further seeds, of "
+        "these alone, decides."
+    )
+
+
 def _protocol(found, machine) -> Iterator[Block]:
     p = found["protocol"]
     yield Heading("Protocol")
@@ -162,9 +176,8 @@ def _protocol(found, machine) -> Iterator[Block]:
             "steps; so does Adam with k times the batch.",
             f"Equal tuning: the same {p['trials']} quasi-random points (Halton, "
             "scrambled once) for all; a number that only one contestant has is tuned "
-            "within the same trials. The smallest median of "
-            f"{p['tuning_seeds']} tuning seeds decides. ⚑ marks a best point near an "
-            "end of its axis: a wider space might have held a better one.",
+            f"within the same trials. {_choice(p)} ⚑ marks a best point near an end of "
+            "its axis: a wider space might have held a better one.",
             f"{p['seeds']} reporting seeds, which tuning never saw, for the best point "
             "and for the defaults.",
             "The last iterate counts, never the best of a run; the mean of G over "

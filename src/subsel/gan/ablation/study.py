@@ -1,12 +1,14 @@
 """A study: which trials there are, in which order, and how each is run.
 
-Every contestant gets the same points of the space on the same tuning seeds; the one
-with the best median is run again on reporting seeds that tuning never saw, and so are
-the defaults. Tuned Adam alone is also run on seeds of its own, for the targets.
+Every contestant gets the same points of the space on the same few tuning seeds. Those
+with the best medians are the finalists, run again on further seeds, which alone choose
+one of them: the best of many points on few seeds is more often lucky than good. That
+one is run on reporting seeds that tuning never saw, and so are the defaults. Tuned Adam
+alone is also run on seeds of its own, for the targets.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,9 +23,10 @@ from subsel.gan.checks import one_of
 from subsel.lab.errors import UsageError
 from subsel.lab.store import Store
 
-PHASES = ("tune", "target", "report", "default")
+PHASES = ("tune", "final", "target", "report", "default")
 TARGET = "adam"  # whose tuned median is the target
-_FIRST = {"tune": 0, "target": 10_000, "report": 20_000, "default": 20_000}  # seeds
+# The first seed of each phase.
+_FIRST = dict(tune=0, final=5000, target=10_000, report=20_000, default=20_000)
 
 
 class Job(NamedTuple):
@@ -69,6 +72,11 @@ def check(protocol: Protocol, tasks, contestants) -> None:
             f"--optimizers {' '.join(contestants)}: add {TARGET}, which sets the "
             "targets and is what all are compared with"
         )
+    if protocol.finalists > protocol.trials:
+        raise UsageError(
+            f"--finalists {protocol.finalists} of {protocol.trials} points: expected "
+            "at most --trials"
+        )
     costs = {CONTESTANTS[name].gradients for name in contestants} | {1}
     each = int(np.lcm.reduce(sorted(costs))) * protocol.segments
     if protocol.budget % each:
@@ -84,25 +92,25 @@ def jobs(
     protocol: Protocol, task: str, contestant: str, results: dict
 ) -> Iterator[Job]:
     """All jobs of a pair that are known: those of the best point once it is."""
-    tuning = [
-        (point, seed)
-        for seed in seeds(protocol, "tune")
-        for point in range(protocol.trials)
-    ]
-    yield from _chunks(protocol, task, contestant, "tune", tuning)
     found = best(protocol, task, contestant, results)
-    for phase in PHASES[1:]:
-        point = -1 if phase == "default" else found
-        if point is None or (phase == "target" and contestant != TARGET):
-            continue
-        members = [(point, seed) for seed in seeds(protocol, phase)]
+    of = {
+        "tune": range(protocol.trials),
+        "final": finalists(protocol, task, contestant, results) or (),
+        "target": () if found is None or contestant != TARGET else (found,),
+        "report": () if found is None else (found,),
+        "default": (-1,),
+    }
+    for phase in PHASES:
+        members = [(p, seed) for seed in seeds(protocol, phase) for p in of[phase]]
         yield from _chunks(protocol, task, contestant, phase, members)
 
 
 def seeds(protocol: Protocol, phase: str) -> range:
-    """Of a phase; those of tuning, of the targets and of the reports are disjoint."""
-    count = protocol.tuning_seeds if phase == "tune" else protocol.seeds
-    return range(_FIRST[phase], _FIRST[phase] + count)
+    """Of a phase; only the best point and the defaults are run on the same."""
+    few = {"tune": protocol.tuning_seeds, "final": protocol.finalist_seeds}
+    if protocol.finalists == 1:
+        few["final"] = 0  # there is nothing to choose
+    return range(_FIRST[phase], _FIRST[phase] + few.get(phase, protocol.seeds))
 
 
 def _chunks(protocol, task, contestant, phase, members):
@@ -117,16 +125,18 @@ def score(result: dict, primary: str) -> float:
     return np.inf if value is None else value
 
 
-def tuning(
-    protocol: Protocol, task: str, contestant: str, results: dict
+def medians(
+    protocol: Protocol,
+    task: str,
+    contestant: str,
+    phase: str,
+    of: Sequence[int],
+    results: dict,
 ) -> np.ndarray | None:
-    """``[trials]``, the median score of each point; None before all are there."""
+    """Median scores of points in a phase, ``[len(of)]``; None before all are there."""
     names = [
-        [
-            trial(task, contestant, "tune", point, seed)
-            for seed in seeds(protocol, "tune")
-        ]
-        for point in range(protocol.trials)
+        [trial(task, contestant, phase, p, seed) for seed in seeds(protocol, phase)]
+        for p in of
     ]
     if any(name not in results for row in names for name in row):
         return None
@@ -135,15 +145,30 @@ def tuning(
     return np.median(np.array(scores), axis=1)
 
 
+def finalists(
+    protocol: Protocol, task: str, contestant: str, results: dict
+) -> list[int] | None:
+    """The points with the smallest medians, best first; None before all are there."""
+    every = range(protocol.trials)
+    scores = medians(protocol, task, contestant, "tune", every, results)
+    if scores is None:
+        return None
+    return np.argsort(scores, kind="stable")[: protocol.finalists].tolist()
+
+
 def best(protocol: Protocol, task: str, contestant: str, results: dict) -> int | None:
-    """The point with the smallest median; None before all are there."""
-    scores = tuning(protocol, task, contestant, results)
-    return None if scores is None else int(np.argmin(scores))
+    """The point that is reported, the best finalist; None before it is known."""
+    few = finalists(protocol, task, contestant, results)
+    if few is None or len(few) == 1:
+        return few and few[0]
+    scores = medians(protocol, task, contestant, "final", few, results)
+    return None if scores is None else few[int(np.argmin(scores))]
 
 
 def total(protocol: Protocol, tasks, contestants) -> int:
     """How many trials the whole study has."""
     each = protocol.trials * protocol.tuning_seeds + 2 * protocol.seeds
+    each += protocol.finalists * len(seeds(protocol, "final"))
     targets = protocol.seeds * (TARGET in contestants)
     return len(tasks) * (len(contestants) * each + targets)
 

@@ -33,7 +33,11 @@ class Protocol:
     trials: int = 20
     """Points of the space, for every optimizer."""
     tuning_seeds: int = 2
-    """Runs of each point; their median decides."""
+    """Runs of each point; their median says which are the finalists."""
+    finalists: int = 4
+    """The best few points, run again before one is chosen; 1: the best is chosen."""
+    finalist_seeds: int = 10
+    """Further runs of each finalist; their median alone decides."""
     seeds: int = 20
     """Fresh runs of the best point, and of the defaults."""
     segments: int = 10
