@@ -166,6 +166,10 @@ def test_kill_and_resume_is_the_undisturbed_run(undisturbed, tmp_path, moment):
     process.kill()
     process.communicate()
     assert len(record.read(run_dir)) < 300, "killed too late to show anything"
+    # Of a picture that it was writing; and one of somebody else's.
+    for name in (".100.1.part.png", "mine.png"):
+        (run_dir / "samples").mkdir(exist_ok=True)
+        (run_dir / "samples" / name).touch()
     code, out, err = run("--resume", run_dir)
     assert code == 0, err
     reference = undisturbed[0]
@@ -175,7 +179,8 @@ def test_kill_and_resume_is_the_undisturbed_run(undisturbed, tmp_path, moment):
     assert int(resumed.step) == 300
     for a, b in zip(*map(jax.tree.leaves, (resumed, expected)), strict=True):
         np.testing.assert_array_equal(raw(a), raw(b))
-    assert not [path for path in run_dir.rglob("*") if "tmp" in path.name]
+    names = [path.name for path in run_dir.rglob("*")]
+    assert not [name for name in names if "tmp" in name or "part" in name]
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):

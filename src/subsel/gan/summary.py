@@ -69,6 +69,8 @@ def _lines(run_dir, cfg, rows, floor):
     yield ""
     yield "![curves](curves.png)"
     for picture in sorted((run_dir / "samples").glob("*.png")):
+        if not picture.stem.isdecimal():
+            continue  # somebody else's
         yield f"\nAfter step {int(picture.stem)}:\n"
         yield f"![samples](samples/{picture.name})"
 

@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 from subsel.lab.errors import UsageError
 
 LOCK = ".lock"
+_PART = ".part"
 
 
 @contextlib.contextmanager
@@ -18,7 +19,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
     The suffix is kept, for writers that choose a format by it.
     """
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    part = path.with_name(f".{path.stem}.{os.getpid()}{_PART}{path.suffix}")
     try:
         yield part
         os.replace(part, path)
@@ -30,7 +31,8 @@ def atomic(path: Path) -> Iterator[Path]:
 def alone(folder: Path, cure: str) -> Iterator[None]:
     """While the block runs, no other process gets into a block with this folder.
 
-    The lock is that of an open file, ``.lock``: a process that is killed has none.
+    The lock is that of an open file, ``.lock``: a process that is killed has none. What
+    such a one left of a file that :func:`atomic` was to write is removed.
 
     Raises:
         UsageError: another process has it, or the folder cannot be written; ``cure``
@@ -47,4 +49,6 @@ def alone(folder: Path, cure: str) -> Iterator[None]:
             problem = None
         if problem:
             raise UsageError(f"{folder} {problem}; {cure}")
+        for part in folder.rglob(f".*{_PART}*"):
+            part.unlink(missing_ok=True)
         yield
