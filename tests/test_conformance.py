@@ -396,10 +396,9 @@ def sharded_equals_unsharded():
 
 
 def test_sharded_parameters_on_four_devices():
-    flags = "--xla_force_host_platform_device_count=4"
     here = pathlib.Path(__file__)
     code = f"import {here.stem} as t; t.sharded_equals_unsharded()"
-    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "4", "JAX_PLATFORMS": "cpu"}
     subprocess.run(
         [sys.executable, "-c", code], cwd=here.parent, env=environment, check=True
     )

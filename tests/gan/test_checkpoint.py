@@ -67,10 +67,9 @@ def write(run_dir, *steps, **options):
 
 def child(*command, devices=1):
     """Starts `command`, a function of this file and its arguments, in a new Python."""
-    flags = f"--xla_force_host_platform_device_count={devices}"
     return subprocess.Popen(
         [sys.executable, __file__, *map(str, command)],
-        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        env=os.environ | {"JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -27,7 +27,7 @@ def start(*args, devices=2):
     env = {
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "JAX_NUM_CPU_DEVICES": str(devices),
     }
     return subprocess.Popen(
         [sys.executable, __file__, *map(str, args)],

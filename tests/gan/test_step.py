@@ -343,10 +343,10 @@ print(json.dumps({"devices": jax.device_count(), "same": bool(same),
 def test_four_devices_train_as_one_does():
     results = []
     for devices in (1, 4):
-        flags = f"--xla_force_host_platform_device_count={devices}"
         done = subprocess.run(
             [sys.executable, "-c", CHILD, str(Path(__file__).parent)],
-            env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+            env=os.environ
+            | {"JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu"},
             capture_output=True,
             text=True,
             check=True,

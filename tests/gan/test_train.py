@@ -246,8 +246,8 @@ def test_bad_input_is_a_clear_error_with_status_2(tmp_path, args, message):
 
 
 def test_a_batch_that_the_devices_cannot_share_is_refused(tmp_path):
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=3"}
-    code, out, err = run(cwd=tmp_path, env=os.environ | flags)
+    env = os.environ | {"JAX_NUM_CPU_DEVICES": "3"}
+    code, out, err = run(cwd=tmp_path, env=env)
     assert code == 2
     assert (
         "--batch-size 128 is not divisible by 3, the number of devices" in err
