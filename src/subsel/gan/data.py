@@ -115,12 +115,16 @@ def draw(dataset: Dataset, key: jax.Array, count: int) -> tuple[jax.Array, jax.A
     return batch(rows, labels, key, count, noise=dataset.noise, stack=dataset.stack)
 
 
-def scaled(rows) -> jax.Array:
-    """Rows as networks see them: uint8 from 0..255 to [-1, 1], float as it is."""
-    if rows.dtype != jnp.uint8:
-        return jnp.asarray(rows)
+def scaled(rows):
+    """Rows as networks see them: uint8 from 0..255 to [-1, 1], float as it is.
+
+    Of NumPy's arrays one of NumPy, for which nothing has to be compiled.
+    """
+    if rows.dtype != np.uint8:
+        return rows
+    xp = np if isinstance(rows, np.ndarray) else jnp
     # Exact at both ends, where XLA's reciprocal puts 255 / 127.5 - 1 above 1.
-    return (2 * jnp.asarray(rows, jnp.float32) - 255) / 255
+    return (2 * xp.asarray(rows, np.float32) - 255) / 255
 
 
 def _digits(split, data_dir) -> Dataset:

@@ -63,7 +63,7 @@ def evaluation(cfg: Config, playing: Game) -> Evaluation:
     labels = jax.jit(lambda key, count: real(key, count)[1], static_argnums=1)
 
     def drawn(state, count):
-        key = jax.random.fold_in(state.key, step.EVALUATION)
+        key = jax.random.fold_in(_unplaced(state.key), step.EVALUATION)
         z_key, label_key, own_key = jax.random.split(key, 3)
         z = jax.random.normal(z_key, (count, cfg.latent))
         label = labels(label_key, count)
@@ -98,6 +98,11 @@ def evaluation(cfg: Config, playing: Game) -> Evaluation:
         return {name: float(value) for name, value in found.items()}
 
     return Evaluation(due, run, glance, floor)
+
+
+def _unplaced(key):
+    """A key that is tied to no device, or programs for others are compiled again."""
+    return jax.random.wrap_key_data(jax.device_get(jax.random.key_data(key)))
 
 
 def _of_points(cfg, playing):
@@ -154,8 +159,8 @@ def _classified(of, stack, classes):
 
     def labels(samples):
         rows = np.split(samples, stack, axis=-1)
-        found = [jnp.argmax(of(row)[1], axis=1) for row in rows]
-        return histogram.joint(jnp.stack(found, axis=1), classes)
+        found = [np.argmax(of(row)[1], axis=1) for row in rows]
+        return histogram.joint(np.stack(found, axis=1), classes)
 
     return labels
 

@@ -117,7 +117,7 @@ def compute(
     images: np.ndarray | jax.Array | Callable,
     count: int | None = None,
     batch: int = 500,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[np.ndarray, np.ndarray]:
     """Features and logits of many images, a batch at a time.
 
     Args:
@@ -131,7 +131,7 @@ def compute(
         ``[N, d]`` and ``[N, classes]``.
     """
     if not callable(images):
-        rows, count = images, len(images)
+        rows, count = np.asarray(images), len(images)
         pad = [(0, -count % batch)] + [(0, 0)] * (rows.ndim - 1)
 
         def images(i):
@@ -139,20 +139,25 @@ def compute(
             return part if len(part) == batch else np.pad(part, pad)
 
     parts = [apply(data.scaled(images(i))) for i in range(-(-count // batch))]
-    features, logits = zip(*parts, strict=True)
-    return jnp.concatenate(features)[:count], jnp.concatenate(logits)[:count]
+    features, logits = zip(*jax.device_get(parts), strict=True)
+    return np.concatenate(features)[:count], np.concatenate(logits)[:count]
 
 
 def _init(module, row):
     return module.init(jax.random.key(RECIPE["seed"]), data.scaled(row))
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _start(module, total, row):
+    params = _init(module, row)
+    key = jax.random.fold_in(jax.random.key(RECIPE["seed"]), 1)
+    return _Run(params, _optimizer(total).init(params), key)
+
+
 def _train(name, module, rows, labels):
     steps = len(rows) // _batch(rows)
     epochs = max(RECIPE["epochs"], -(-RECIPE["steps"] // steps))
-    params = jax.jit(_init, static_argnums=0)(module, rows[:1])
-    key = jax.random.fold_in(jax.random.key(RECIPE["seed"]), 1)
-    run = _Run(params, _optimizer(epochs * steps).init(params), key)
+    run = _start(module, epochs * steps, rows[:1])
     rows, labels = jnp.asarray(rows), jnp.asarray(labels)
     bar = tqdm(range(epochs), desc=f"training a classifier of {name}", unit="epoch")
     for epoch in bar:

@@ -209,8 +209,8 @@ def slots(batch_size: int, microbatches: int = 1) -> jax.Array:
 
     A microbatch holds the same places on one device as on many.
     """
-    places = jnp.arange(batch_size)
+    places = np.arange(batch_size)
     places = places.reshape(microbatches, jax.device_count(), -1)
     places = places.swapaxes(0, 1).reshape(jax.device_count(), -1)
     here = [jax.devices().index(device) for device in jax.local_devices()]
-    return places[jnp.array(here)]
+    return jnp.asarray(places[here])
