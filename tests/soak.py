@@ -6,7 +6,7 @@ Training is killed (SIGKILL) between a second and its end, mostly while it evalu
 writes a checkpoint, which it does at every tenth step, and resumed until it ends; so is
 a study in its store, by one process or by two that share it. At the end the checkpoint,
 every metric and picture, and every trial have to equal those that nobody disturbed,
-bit for bit. Not collected by pytest: 200 kills take about an hour of two cores.
+bit for bit. Not collected by pytest: 200 kills take about an hour of one busy core.
 """
 
 import argparse

@@ -55,6 +55,15 @@ def test_a_fresh_generator_is_far_off_and_the_same_state_scores_the_same():
     assert found["protocol"].endswith("ema 0.5")
 
 
+def test_generated_and_real_samples_are_measured_by_one_program(caplog):
+    cfg, playing, judge = built()
+    with jax.log_compiles(True):
+        judge.run(game.fresh(cfg, playing))
+        judge.floor()
+    said = [record.getMessage() for record in caplog.records]
+    assert sum("Finished XLA compilation of jit(measure)" in line for line in said) == 1
+
+
 @pytest.mark.parametrize(
     ("options", "due"),
     [
