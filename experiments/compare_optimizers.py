@@ -23,7 +23,7 @@ from typing import Annotated, Literal
 import jax
 import tyro
 
-from subsel.gan.ablation import analysis, launchers, report, study
+from subsel.gan.ablation import analysis, launchers, report, running, study
 from subsel.gan.ablation.contestants import CONTESTANTS
 from subsel.gan.ablation.trials import Protocol
 from subsel.lab.errors import UsageError, exit_status
@@ -104,7 +104,7 @@ def main(
             f"--report-only: {store} holds no trials of this protocol, {protocol}"
         )
     if not report_only:
-        perform = functools.partial(study.perform, protocol, data_dir=data_dir)
+        perform = functools.partial(running.perform, protocol, data_dir=data_dir)
         launch = {
             "local": lambda: launchers.local(perform),
             "ray": lambda: launchers.ray(perform, cpus, gpus),
@@ -118,9 +118,9 @@ def main(
 
 def run(protocol, tasks, optimizers, trials, launch, data_dir) -> None:
     """All that is missing, after saying how long it takes."""
-    print(study.estimate(protocol, tasks, optimizers, trials.results(), data_dir))
+    print(running.estimate(protocol, tasks, optimizers, trials.results(), data_dir))
     try:
-        study.run(protocol, tasks, optimizers, trials, launch)
+        running.run(protocol, tasks, optimizers, trials, launch)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"{len(trials.names())} trials are kept in {trials.path}; the same command "

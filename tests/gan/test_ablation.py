@@ -17,6 +17,7 @@ from subsel.gan.ablation import (
     contestants,
     judges,
     launchers,
+    running,
     space,
     study,
     trials,
@@ -207,8 +208,8 @@ def test_images_are_judged_by_the_metrics_of_a_run():
 
 
 def run(store, names=("adam", "history_min_norm"), perform=None):
-    perform = perform or functools.partial(study.perform, TINY)
-    study.run(TINY, ["ring"], names, store, launchers.local(perform), patience=0.05)
+    perform = perform or functools.partial(running.perform, TINY)
+    running.run(TINY, ["ring"], names, store, launchers.local(perform), patience=0.05)
 
 
 def fake(job, calls=None):
@@ -260,10 +261,10 @@ def test_a_study_tunes_on_some_seeds_and_reports_on_others(tmp_path):
     names = store.names()
     assert len(names) == study.total(TINY, ["ring"], ("adam", "history_min_norm"))
     run(store, perform=lambda job: pytest.fail("all was there"))
-    assert study.estimate(TINY, ["ring"], ("adam",), store.results()) == (
+    assert running.estimate(TINY, ["ring"], ("adam",), store.results()) == (
         "all trials are there"
     )
-    found = study.estimate(TINY, ["ring"], ("adam", "sgd"), store.results())
+    found = running.estimate(TINY, ["ring"], ("adam", "sgd"), store.results())
     assert found.startswith("about 0 h 00 min alone; ring: 13 trials of 1 s")
 
 

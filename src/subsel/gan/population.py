@@ -84,6 +84,7 @@ def make_step(cfg: Config, playing: Game, devices: Devices = step.ALONE) -> Call
         cfg: any member.
         playing: its game, for what members have in common.
         devices: as in :func:`step.make_step`; members are not shared out, batches are.
+            A study shares out its populations, by a process for each device.
 
     Returns:
         The step; metrics are ``[M]``, not finite where a member stays what it was.

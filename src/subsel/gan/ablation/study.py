@@ -1,4 +1,4 @@
-"""A study: which trials there are, in which order, and how each is run.
+"""A study: which trials there are, and which point of each contestant is reported.
 
 Every contestant gets the same points of the space on the same few tuning seeds. Those
 with the best medians are the finalists, run again on further seeds, which alone choose
@@ -7,21 +7,16 @@ one is run on reporting seeds that tuning never saw, and so are the defaults. Tu
 alone is also run on seeds of its own, for the targets.
 """
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
-from subsel.gan.ablation import trials
 from subsel.gan.ablation.contestants import CONTESTANTS, identity
-from subsel.gan.ablation.space import defaults, points
 from subsel.gan.ablation.tasks import TASKS
 from subsel.gan.ablation.trials import Protocol
 from subsel.gan.checks import one_of
 from subsel.lab.errors import UsageError
-from subsel.lab.store import Store
 
 PHASES = ("tune", "final", "target", "report", "default")
 TARGET = "adam"  # whose tuned median is the target
@@ -171,101 +166,3 @@ def total(protocol: Protocol, tasks, contestants) -> int:
     each += protocol.finalists * len(seeds(protocol, "final"))
     targets = protocol.seeds * (TARGET in contestants)
     return len(tasks) * (len(contestants) * each + targets)
-
-
-def estimate(
-    protocol: Protocol, tasks, contestants, results: dict, data_dir: str | None = None
-) -> str:
-    """How long the missing trials take here, in words.
-
-    From the trials of a task that there are, or else from a turn of Adam, which takes
-    some seconds a task.
-    """
-    each = total(protocol, ["one"], contestants)
-    lines, seconds = [], 0.0
-    for task in tasks:
-        names = [n for n in results if n.startswith(f"{task}/")]
-        own = {identity(task, contestant) for contestant in contestants}
-        missing = each - sum(name.split("/")[2] in own for name in names)
-        if not missing:
-            continue
-        if names:
-            one = float(np.median([results[name]["seconds"] for name in names]))
-        else:
-            adam = CONTESTANTS[TARGET]
-            one = trials.seconds(TASKS[task], adam, protocol, data_dir)
-        seconds += missing * one
-        lines.append(f"{task}: {missing} trials of {one:.3g} s")
-    if not lines:
-        return "all trials are there"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"about {hours} h {minutes:02d} min alone; {', '.join(lines)}"
-
-
-def run(
-    protocol: Protocol,
-    tasks,
-    contestants,
-    store: Store,
-    launch: Callable,
-    patience: float = 1.0,
-) -> None:
-    """Runs what the store lacks; returns when nothing does.
-
-    Args:
-        protocol: of the study, and of the store.
-        tasks, contestants: names.
-        store: where results are, and go.
-        launch: ``iterator of jobs -> iterator of (job, results by trial)``: takes jobs
-            while it has room for them, in whatever order it finishes them. A job is
-            None while others run all that is left.
-        patience: seconds between looks at what others do.
-    """
-    pairs = [(task, contestant) for task in tasks for contestant in contestants]
-
-    def open_jobs():
-        """Those that nobody has claimed; the reports of all before any defaults."""
-        while True:
-            results, left = store.results(), False
-            known = [job for pair in pairs for job in jobs(protocol, *pair, results)]
-            known.sort(key=lambda job: job.phase == "default")
-            for job in known:
-                if all(name in results for name in job.trials):
-                    continue
-                left = True
-                if store.claim(job.name, job.trials):
-                    yield job
-                    break
-            else:
-                unknown = any(best(protocol, *pair, results) is None for pair in pairs)
-                if not left and not unknown:
-                    return
-                yield None
-                time.sleep(patience)
-
-    def there():
-        wanted = {(*pair, identity(*pair)) for pair in pairs}
-        return sum(tuple(name.split("/")[:3]) in wanted for name in store.names())
-
-    whole = total(protocol, tasks, contestants)
-    with store.alive(), tqdm(total=whole, initial=there(), unit="trial") as bar:
-        for job, results in launch(open_jobs()):
-            store.finish(job.name, results)
-            bar.set_postfix_str("/".join(job[:3]), refresh=False)
-            bar.update(there() - bar.n)
-
-
-def perform(protocol: Protocol, job: Job, data_dir: str | None = None) -> dict:
-    """Runs a job here: ``{name of a trial: result}``."""
-    task, contestant = TASKS[job.task], CONTESTANTS[job.contestant]
-    space = points(contestant.knobs, protocol.trials)
-    chosen = [
-        (defaults(contestant.knobs) if point < 0 else space[point], seed)
-        for point, seed in job.members
-    ]
-    reported = job.phase in ("report", "default")
-    rows = trials.run(task, contestant, chosen, protocol, data_dir, reported=reported)
-    return {
-        name: {"point": point} | row
-        for name, (point, _), row in zip(job.trials, chosen, rows, strict=True)
-    }
