@@ -1,11 +1,5 @@
 """The training step against a slow, plain reference, and its promises to XLA."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -340,19 +334,8 @@ print(json.dumps({"devices": jax.device_count(), "same": bool(same),
 """
 
 
-def test_four_devices_train_as_one_does():
-    results = []
-    for devices in (1, 4):
-        done = subprocess.run(
-            [sys.executable, "-c", CHILD, str(Path(__file__).parent)],
-            env=os.environ
-            | {"JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu"},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        results.append(json.loads(done.stdout.splitlines()[-1]))
-    one, four = results
+def test_four_devices_train_as_one_does(on_devices):
+    one, four = (on_devices(CHILD, devices) for devices in (1, 4))
     assert (one["devices"], four["devices"]) == (1, 4)
     assert four["same"], "replicas differ"
     assert (one["messages"], four["messages"]) == (0, 2)  # a player's, a step
