@@ -98,7 +98,7 @@ def _task(found, task) -> Iterator[Block]:
         "seconds a run",
         "compiling once",
         "at an edge",
-        "finalists",
+        "finalists' medians",
         "best point",
         "what",
     ]
@@ -140,7 +140,7 @@ def _numbers(cell, final, cosines) -> list[str]:
         number(cell["seconds"]),
         number(cell["compiling"]),
         f"⚑ {', '.join(cell['edges'])}" if cell["edges"] else ABSENT,
-        " < ".join(number(x, "diverged") for x in cell["finalists"]),
+        ", ".join(number(x, "diverged") for x in cell["finalists"]),
         ", ".join(point),
     ]
 
