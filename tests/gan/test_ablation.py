@@ -268,6 +268,17 @@ def test_a_study_tunes_on_some_seeds_and_reports_on_others(tmp_path):
     assert found.startswith("about 0 h 00 min alone; ring: 13 trials of 1 s")
 
 
+def test_without_finalists_the_first_round_decides(tmp_path):
+    protocol, calls = dataclasses.replace(TINY, finalists=1), []
+    store = Store(tmp_path / "s.db", dataclasses.asdict(protocol))
+    perform = functools.partial(fake, calls=calls)
+    running.run(protocol, ["ring"], ("adam",), store, launchers.local(perform))
+    assert {job.phase for job in calls} == set(study.PHASES) - {"final"}
+    assert {m[0] for job in calls if job.phase == "report" for m in job.members} == {1}
+    found = analysis.analyse(protocol, ["ring"], ("adam",), store.results())
+    assert found["cells"]["adam"]["ring"]["finalists"] == pytest.approx([0.6])
+
+
 def test_an_interrupted_study_goes_on_with_what_is_missing(tmp_path):
     store, calls = protocol_store(tmp_path / "s.db"), []
 
@@ -376,6 +387,7 @@ def test_rules_are_compared_with_their_controls():
         ({"seeds": 0}, "--seeds 0: expected 1 or more"),
         ({"budget": 25}, "try 24"),
         ({"curve_samples": -1}, "--curve-samples -1"),
+        ({"finalists": 4}, "--finalists 4 of 3 points"),
     ],
 )
 def test_studies_that_cannot_be_are_refused(change, message):
