@@ -44,9 +44,7 @@ def measure(name: str, data_dir: str | None) -> dict:
     )
     ended = time.perf_counter(), time.process_time()
     rows = train.rows[: len(test.rows)]
-    real, reference = (
-        features.compute(network.apply, data.scaled(x)) for x in (rows, test.rows)
-    )
+    real, reference = (features.compute(network.apply, x) for x in (rows, test.rows))
     floor = jax.jit(images)(real, reference, jax.random.key(0))
     return {
         "network": network.name,

@@ -11,9 +11,9 @@ import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 if jax.__version_info__ < (0, 11):
-    # The code generator that XLA has by then compiles three times as fast, and what it
-    # makes is a sixth slower: what tests run, they run for a moment. Later versions do
-    # not know the flag, and end at once when they are given it.
+    # The older of XLA's two code generators compiles faster, and what it makes is
+    # slower: what tests run, they run for a moment. Later versions do not know the
+    # flag, and end at once when they are given it.
     known = os.environ.get("XLA_FLAGS", "")
     os.environ["XLA_FLAGS"] = f"{known} --xla_cpu_use_fusion_emitters=false"
 

@@ -276,7 +276,8 @@ def test_without_finalists_the_first_round_decides(tmp_path):
     assert {job.phase for job in calls} == set(study.PHASES) - {"final"}
     assert {m[0] for job in calls if job.phase == "report" for m in job.members} == {1}
     found = analysis.analyse(protocol, ["ring"], ("adam",), store.results())
-    assert found["cells"]["adam"]["ring"]["finalists"] == pytest.approx([0.6])
+    adam = found["cells"]["adam"]["ring"]
+    assert adam["finalists"] == pytest.approx([0.6]) and not adam["overturned"]
 
 
 def test_an_interrupted_study_goes_on_with_what_is_missing(tmp_path):
@@ -313,6 +314,7 @@ def test_what_a_study_found(tmp_path):
     assert pair["improvement"] == (1, 1, 1) and pair["p"] == pytest.approx(0.1)
     assert pair["p_holm"] == pytest.approx(0.2)  # of two comparisons
     assert pair["side"] == 0  # three seeds can never be sure
+    assert rule["overturned"] and len(rule["finalists"]) == 2
     assert cells["sgd"]["ring"]["against"]["adam"]["improvement"].value == 0.5
     assert rule["compiling"] == pytest.approx(0.3)  # three members' shares
     assert rule["tuning"][0] is None and rule["expected_best"][0] < rule["scores"][0]

@@ -56,6 +56,7 @@ def _cell(shape, score, against=None):
         "times": [2000.0, 1000.0, 3000.0, None],
         "tuning": [1.0, 0.5, 0.4, 0.3, None],
         "finalists": [0.3, 0.4],
+        "overturned": True,
         "expected_best": [0.2, 0.3, 0.4, 0.45, 0.5],
         "default_values": [],
         "default_median": None,

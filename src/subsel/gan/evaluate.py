@@ -130,7 +130,7 @@ def _of_images(cfg, playing):
         protocol = f"{train.classes} equal classes, {network.name}"
         return measure, cfg.eval_samples, protocol, classified
     count = min(cfg.eval_samples, len(test.rows))
-    reference = of(data.scaled(test.rows[:count]))
+    reference = of(test.rows[:count])
     compare = jax.jit(images)
 
     def measure(samples, key):

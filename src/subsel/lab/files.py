@@ -49,6 +49,6 @@ def alone(folder: Path, cure: str) -> Iterator[None]:
             problem = None
         if problem:
             raise UsageError(f"{folder} {problem}; {cure}")
-        for part in folder.rglob(f".*{_PART}*"):
+        for part in folder.rglob(f".*.[0-9]*{_PART}*"):
             part.unlink(missing_ok=True)
         yield

@@ -181,6 +181,7 @@ def _of_pair(protocol, task, name, of_task, results):
         "times": plain(times),
         "tuning": plain(tuned),
         "finalists": plain(np.sort(decisive)),
+        "overturned": found != few[0],
         "expected_best": plain(statistics.expected_best(_scores(tuned, of_task))),
         "default_values": plain(by_default),
         "default_median": plain(np.median(by_default)) if initial else None,

@@ -154,15 +154,19 @@ def _share(found) -> str:
     return next((f"{t['target_at']:.0%}" for t in found["tasks"].values()), ABSENT)
 
 
-def _choice(p) -> str:
-    """How the best point is found."""
+def _choice(found) -> str:
+    """How the best point is found, and how often the second round was needed."""
+    p = found["protocol"]
     few, seeds = p["finalists"], p["tuning_seeds"]
     if few == 1:
         return f"The smallest median of {seeds} tuning seeds decides."
+    pairs = found["cells"].values()
+    overturned = [cell["overturned"] for of in pairs for cell in of.values()]
     return (
         f"The {few} with the smallest medians of {seeds} tuning seeds are the "
         f"finalists; the smallest median of {p['finalist_seeds']} further seeds, of "
-        "these alone, decides."
+        "these alone, decides, and chose another point than the first round for "
+        f"{sum(overturned)} of {len(overturned)} pairs of contestant and task."
     )
 
 
@@ -176,8 +180,8 @@ def _protocol(found, machine) -> Iterator[Block]:
             "steps; so does Adam with k times the batch.",
             f"Equal tuning: the same {p['trials']} quasi-random points (Halton, "
             "scrambled once) for all; a number that only one contestant has is tuned "
-            f"within the same trials. {_choice(p)} ⚑ marks a best point near an end of "
-            "its axis: a wider space might have held a better one.",
+            f"within the same trials. {_choice(found)} ⚑ marks a best point near an "
+            "end of its axis: a wider space might have held a better one.",
             f"{p['seeds']} reporting seeds, which tuning never saw, for the best point "
             "and for the defaults.",
             "The last iterate counts, never the best of a run; the mean of G over "
