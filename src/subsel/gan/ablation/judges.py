@@ -29,7 +29,7 @@ class Judge(NamedTuple):
     protocol: str
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=4)
 def judge(task: Task, data_dir: str | None, counts: tuple) -> Judge:
     """The metrics of a task, compiled for many generators at a time.
 

@@ -60,7 +60,7 @@ class Program(NamedTuple):
     draw: Callable  # (states, count) -> samples [M, count, ...] of the last iterate
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=16)  # of --quick, all: its defaults come last
 def program(
     structure: Config, task: Task, segments: int, data_dir: str | None, counts: tuple
 ) -> Program:
