@@ -6,8 +6,9 @@
 
 Every seed is a run of train_gan.py in a folder of its own, under --runs; one that was
 interrupted goes on. Measured at the last step, never at the best one: with the average
-of G, with its last iterate, and of mixtures with 2,500 samples, as published tables do,
-beside 10,000. A changed recipe is another one, and is run again.
+of G, with its last iterate, at a recipe's temperature and at 1, and of mixtures with
+2,500 samples, as published tables do, beside 10,000. A changed recipe is another one,
+and is run again.
 """
 
 import contextlib
@@ -102,6 +103,10 @@ def measure(cfg: Config, folder: Path) -> dict:
     }
     if cfg.ema:
         found["last_iterate"] = judge.run(state._replace(ema=()))
+    if cfg.temperature != 1:
+        warm = dataclasses.replace(cfg, temperature=1.0)
+        judged = evaluation(warm, game.build(warm, playing.dataset))
+        found["temperature_1"] = judged.run(state)
     if playing.dataset.noise:
         fewer = dataclasses.replace(cfg, eval_samples=2500)
         found["of_2500"] = evaluation(fewer, playing).run(state)

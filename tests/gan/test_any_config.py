@@ -103,6 +103,7 @@ FIELDS = {
     "eval_every": st.just(0),
     "eval_samples": COUNT,
     "samples": COUNT,
+    "temperature": FACTOR,
     "on_nonfinite": st.sampled_from(["stop", "continue", "go on"]),
     "tensorboard": st.booleans(),
 }

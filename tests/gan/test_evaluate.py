@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from subsel.gan import config, data, evaluate, game, summary
+from subsel.gan import config, data, evaluate, game, step, summary
 from subsel.gan.config import Config
 
 POINTS = Config(dataset="grid", hidden=(4,), log_every=50, steps=100, eval_samples=2500)
@@ -53,6 +53,25 @@ def test_a_fresh_generator_is_far_off_and_the_same_state_scores_the_same():
     assert found == judge.run(state)
     assert found["modes_honest"] <= 1  # all near the origin, which is one
     assert found["protocol"].endswith("ema 0.5")
+
+
+def test_a_temperature_is_of_the_noise_drawn_from_alone():
+    """What is drawn at z is what is drawn without it at temperature times z."""
+    plain_cfg, plain, _ = built()
+    cfg, cold, judge = built(temperature=0.5)
+    state = game.fresh(cfg, cold)
+    for ours, others in zip(
+        jax.tree.leaves(state.params),
+        jax.tree.leaves(game.fresh(plain_cfg, plain).params),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(ours, others)
+    z, label = jax.random.normal(jax.random.key(0), (9, cfg.latent)), np.zeros(9, int)
+    generator = step.generator(state)
+    np.testing.assert_array_equal(
+        cold.draw(generator, z, label), plain.draw(generator, z / 2, label)
+    )
+    assert judge.run(state)["protocol"].endswith("last iterate, temperature 0.5")
 
 
 def test_generated_and_real_samples_are_measured_by_one_program(caplog):

@@ -18,7 +18,7 @@ _COUNTS = (
 )
 _POSITIVE = (
     *("learning_rate", "d_learning_rate", "g_learning_rate"),
-    *("penalty_weight", "clip_weights", "eps", "radius"),
+    *("penalty_weight", "clip_weights", "eps", "radius", "temperature"),
 )
 _NAMES = {
     "model": MODELS,

@@ -146,6 +146,9 @@ class Config:
     """Generated samples a metric sees; of images, no more than the test split has."""
     samples: int = 128
     """Samples drawn and pictured."""
+    temperature: float = 1.0
+    """Standard deviation of the noise that is drawn from, in pictures, metrics and
+    exports; training has 1. Below 1 samples are better and vary less (Kingma 2018)."""
     on_nonfinite: Literal["stop", "continue"] = "stop"
     """What to do when a loss or a parameter becomes NaN or infinite."""
     tensorboard: bool = False

@@ -10,7 +10,7 @@ import numpy as np
 
 from subsel.gan import data, features, step
 from subsel.gan.config import Config
-from subsel.gan.game import Game
+from subsel.gan.game import Game, drawn_with
 from subsel.gan.metrics import histogram
 from subsel.gan.metrics.images import images
 from subsel.gan.metrics.mixture import mixture
@@ -84,9 +84,8 @@ def evaluation(cfg: Config, playing: Game) -> Evaluation:
 
     def run(state: State) -> dict:
         found = measure(*drawn(state, count))
-        averaged = f"ema {cfg.ema}" if state.ema else "last iterate"
         return {name: float(value) for name, value in found.items()} | {
-            "protocol": f"{count} samples, {protocol}, {averaged}"
+            "protocol": f"{count} samples, {protocol}, {drawn_with(cfg, state)}"
         }
 
     def due(done: int) -> bool:

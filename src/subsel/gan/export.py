@@ -70,7 +70,7 @@ def export(
         "run": str(run_dir),
         "dataset": cfg.dataset,
         "step": int(state.step),
-        "generator": f"ema {cfg.ema}" if cfg.ema else "last iterate",
+        "generator": game.drawn_with(cfg, state),
         "samples": {"count": count, "seed": seed},
         "values": "G's x in [-1, 1] as round(127.5 (x + 1)) in 0..255; PNGs of grey "
         "images are grey, npz are RGB",

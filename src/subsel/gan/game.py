@@ -32,7 +32,8 @@ class Game(NamedTuple):
     nets: Pair
     tx: Pair
     rules: step.Rules
-    draw: Callable  # (G's Variables, z [N, L], label [N]) -> samples [N, ...], compiled
+    # (G's Variables, z [N, L] of deviation 1, label [N]) -> samples [N, ...], compiled
+    draw: Callable
 
 
 def build(cfg: Config, dataset: data.Dataset | None = None) -> Game:
@@ -70,7 +71,11 @@ def build(cfg: Config, dataset: data.Dataset | None = None) -> Game:
         )
     except ValueError as error:
         raise UsageError(f"--model {cfg.model}, {cfg.dataset}: {error}") from None
-    draw = jax.jit(lambda generator, z, label: nets.g.apply(generator, z, label)[0])
+
+    @jax.jit
+    def draw(generator, z, label):
+        return nets.g.apply(generator, cfg.temperature * z, label)[0]
+
     return Game(dataset, nets, players(cfg), rules(cfg, dataset), draw)
 
 
@@ -158,6 +163,14 @@ def fresh(cfg: Config, game: Game) -> step.State:
     """The state before the first step, on all local devices."""
     start = functools.partial(step.init, game.nets, game.tx, game.rules)
     return jax.jit(start, out_shardings=step.sharding())(jax.random.key(cfg.seed))
+
+
+def drawn_with(cfg: Config, state: step.State) -> str:
+    """Whose weights samples of a state are drawn with, and from which noise."""
+    weights = f"ema {cfg.ema}" if state.ema else "last iterate"
+    if cfg.temperature == 1:
+        return weights
+    return f"{weights}, temperature {cfg.temperature}"
 
 
 def restored(
