@@ -41,7 +41,9 @@ def test_what_is_accepted_descends_and_is_the_shortest_of_its_hull(seed):
         oracle = subsel.cuts(size=8, radius=0.7, decrease=0.2)
         tx = subsel.select_subgradient(oracle, subsel.min_norm())
         x = jnp.zeros(5) + 0.01
-        u, state = tx.update(grad_fn(x), tx.init(x), x, grad_fn=recorded, value_fn=f)
+        u, state = jax.jit(
+            lambda x: tx.update(grad_fn(x), tx.init(x), x, grad_fn=recorded, value_fn=f)
+        )(x)
         jax.effects_barrier()
         assert state.oracle.evaluations == len(seen) > 0
         norm = np.linalg.norm(u)
@@ -85,11 +87,15 @@ def test_gradient_sampling_solves_curved_valleys(name, dtype):
 def test_where_it_is_stationary_it_stays_and_the_radius_shrinks():
     tx, x = subsel.gradient_sampling(radius=1.0, shrink=0.25), jnp.zeros(3)
     f = lambda x: jnp.sum(jnp.abs(x))  # noqa: E731
+
+    @jax.jit
+    def update(state):
+        gradient = jnp.sign(x + 1)
+        return tx.update(gradient, state, x, grad_fn=jax.grad(f), value_fn=f)
+
     state = tx.init(x)
     for t in range(3):
-        updates, state = tx.update(
-            jnp.sign(x + 1), state, x, grad_fn=jax.grad(f), value_fn=f
-        )
+        updates, state = update(state)
         assert not updates.any() and state.oracle.radius == 0.25 ** (t + 1)
 
 

@@ -68,7 +68,10 @@ KINKS = [case for name in ONE for case in one_sided(name)]
 
 def test_conventions_of_jax_itself():
     """What the defaults repeat, and what the documentation says."""
-    slope = jax.grad
+
+    def slope(f, **which):
+        return jax.jit(jax.grad(f, **which))
+
     assert slope(jax.nn.relu)(0.0) == 0
     assert slope(jax.nn.leaky_relu)(0.0) == 1
     assert slope(jnp.abs)(0.0) == slope(jnp.abs)(-0.0) == 1
@@ -76,8 +79,8 @@ def test_conventions_of_jax_itself():
         assert slope(theirs)(0.0, 0.0) == slope(theirs, argnums=1)(0.0, 0.0) == 0.5
     assert slope(jnp.clip)(0.0, 0.0, 1.0) == slope(jnp.clip)(1.0, 0.0, 1.0) == 0.5
     np.testing.assert_array_equal(slope(jnp.max)(jnp.zeros(4)), np.full(4, 0.25))
-    first = jax.grad(lambda x: jax_pool(x).sum())(jnp.zeros((1, 2, 3, 1)))
-    default = jax.grad(lambda x: pool(x).sum())(jnp.zeros((1, 2, 3, 1)))
+    first = slope(lambda x: jax_pool(x).sum())(jnp.zeros((1, 2, 3, 1)))
+    default = slope(lambda x: pool(x).sum())(jnp.zeros((1, 2, 3, 1)))
     np.testing.assert_array_equal(first, default)
     assert first[0, 0, 0, 0] == 1
 
@@ -111,20 +114,27 @@ def test_values_are_jaxs_bit_for_bit(x, y, dtype):
 def test_piecewise_is_its_pieces_and_nan_stays_nan():
     ours, theirs, _ = ONE["piecewise"]
     x = jnp.array([-3.0, -0.5, 0.0, 0.5, 1.0, 1.5, jnp.inf, -jnp.inf, jnp.nan])
-    np.testing.assert_array_equal(ours(x), jnp.where(jnp.isnan(x), x, theirs(x)))
+    expected = np.where(np.isnan(x), x, jax.jit(theirs)(x))
+    np.testing.assert_array_equal(jax.jit(ours)(x), expected)
     root = kinks.piecewise([jnp.zeros_like, lambda x: jnp.sqrt(x) - 1], [1.0])
-    np.testing.assert_array_equal(jax.vmap(jax.grad(root))(jnp.array([-2.0])), [0.0])
+    slope = jax.jit(jax.vmap(jax.grad(root)))
+    np.testing.assert_array_equal(slope(jnp.array([-2.0])), [0.0])
 
 
 def test_broadcasting_is_numpys():
+    @jax.jit
+    def both(x):
+        return (
+            (kinks.maximum(x, 2.0), jnp.maximum(x, 2.0)),
+            (kinks.minimum(x, x[:, :1]), jnp.minimum(x, x[:, :1])),
+            (kinks.clip(x, x[:1], 4), jnp.clip(x, x[:1], 4)),
+        )
+
     x = jnp.arange(6.0).reshape(2, 3)
-    assert_same_bits(kinks.maximum(x, 2.0), jnp.maximum(x, 2.0))
-    assert_same_bits(kinks.minimum(x, x[:, :1]), jnp.minimum(x, x[:, :1]))
-    assert_same_bits(kinks.clip(x, x[:1], 4), jnp.clip(x, x[:1], 4))
-    low = jax.grad(lambda lo: kinks.clip(x, lo, 9.0).sum())(
-        jnp.array([[1.0, 4.0, 5.0]])
-    )
-    np.testing.assert_array_equal(low, [[1.0, 1.5, 1.5]])
+    for ours, theirs in both(x):
+        assert_same_bits(ours, theirs)
+    low = jax.jit(jax.grad(lambda lo: kinks.clip(x, lo, 9.0).sum()))
+    np.testing.assert_array_equal(low(jnp.array([[1.0, 4.0, 5.0]])), [[1.0, 1.5, 1.5]])
 
 
 @pytest.mark.parametrize("ours, at, left, right", KINKS)

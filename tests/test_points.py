@@ -142,9 +142,10 @@ def test_ball_points_are_inside_and_differ_from_update_to_update():
 
     tx = subsel.select_subgradient(subsel.ball(5, 0.25), subsel.mean())
     params = jnp.ones(3)
+    update = jax.jit(lambda p, state: tx.update(p, state, p, grad_fn=grad_fn))
     state = tx.init(params)
     for _ in range(2):
-        _, state = tx.update(params, state, params, grad_fn=grad_fn)
+        _, state = update(params, state)
     jax.effects_barrier()
     assert len(seen) == len({point.tobytes() for point in seen}) == 8
     distance = np.linalg.norm(np.array(seen) - 1, axis=1)

@@ -232,9 +232,12 @@ def test_classes_reach_both_networks():
     assert all(jax.tree.leaves(moved)), "embeddings among them"
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_optimizer_moves_both_players(name):
-    tx = both(name)
+@pytest.mark.parametrize("d", list(OPTIMIZERS)[::2])
+def test_every_optimizer_moves_its_player(d):
+    """One of D and another of G in each program, which takes seconds to compile."""
+    names = list(OPTIMIZERS)
+    g = names[(names.index(d) + 1) % len(names)]
+    tx = Pair(both(d).d, both(g).g)
     before = jax.tree.map(np.array, start(tx).params)
     state, metrics = played(RULES, tx, 2)
     assert np.isfinite(metrics["d_loss"]).all()
