@@ -36,6 +36,7 @@ def main(
     count: int = 10_000,
     seed: int = 1,
     step: int | None = None,
+    temperature: float | None = None,
 ):
     """Writes samples, the test split, and its statistics.
 
@@ -45,9 +46,11 @@ def main(
         count: samples to draw.
         seed: of latent points and labels.
         step: one of the last two reports; the newest if left out.
+        temperature: of the noise drawn from; the run's own if left out.
     """
     cache.keep_programs()
-    for name, value in export.export(run_dir, out, count, seed, step).items():
+    made = export.export(run_dir, out, count, seed, step, temperature)
+    for name, value in made.items():
         print(f"{name:11}{value}")
 
 

@@ -104,9 +104,8 @@ def measure(cfg: Config, folder: Path) -> dict:
     if cfg.ema:
         found["last_iterate"] = judge.run(state._replace(ema=()))
     if cfg.temperature != 1:
-        warm = dataclasses.replace(cfg, temperature=1.0)
-        judged = evaluation(warm, game.build(warm, playing.dataset))
-        found["temperature_1"] = judged.run(state)
+        warm = game.restored(folder, temperature=1.0)
+        found["temperature_1"] = evaluation(*warm[:2]).run(state)
     if playing.dataset.noise:
         fewer = dataclasses.replace(cfg, eval_samples=2500)
         found["of_2500"] = evaluation(fewer, playing).run(state)

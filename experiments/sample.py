@@ -26,6 +26,7 @@ def main(
     columns: int = 16,
     seed: int = 1,
     step: int | None = None,
+    temperature: float | None = None,
     out: Path | None = None,
 ):
     """Draws a picture from a checkpoint.
@@ -37,11 +38,14 @@ def main(
         columns: samples in a row.
         seed: of the latent points.
         step: one of the last two reports; the newest if left out.
+        temperature: in place of the run's; below 1 better samples that vary less.
         out: PNG to write; samples-STEP-SEED.png in the run's folder, or
             interpolation-STEP-SEED.png, if left out.
     """
     cache.keep_programs()
-    print(sample.draw(run_dir, interpolate, rows, columns, seed, step, out))
+    size = {"rows": rows, "columns": columns}
+    how = {"at": step, "out": out, "temperature": temperature}
+    print(sample.draw(run_dir, interpolate, seed=seed, **size, **how))
 
 
 if __name__ == "__main__":

@@ -143,6 +143,7 @@ def test_stacked_references_and_colours(tmp_path, monkeypatch):
     [
         ({"count": 0}, "--count 0: expected 1 or more"),
         ({"at": 7}, "no checkpoint of step 7"),
+        ({"temperature": 0.0}, "--temperature 0.0: expected a positive number"),
         ({"run_dir": "nowhere"}, "not the folder of a run"),
     ],
 )
@@ -152,6 +153,17 @@ def test_what_cannot_be_exported_is_refused(run_dir, tmp_path, change, said):
     assert not (tmp_path / "new").exists()
 
 
+def test_a_temperature_takes_the_place_of_the_runs(
+    run_dir, folder, network, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(features, "network", lambda *args: network)
+    made = export.export(run_dir, tmp_path / "cold", 9, temperature=0.5)
+    assert made["generator"] == "ema 0.5, temperature 0.5"
+    assert (
+        png(tmp_path / "cold" / "samples", 9) != png(folder / "samples", COUNT)[:9]
+    ).any()
+
+
 @pytest.mark.parametrize("used", ["", "config.json"])
 def test_a_folder_in_use_is_refused(run_dir, used):
     with pytest.raises(UsageError, match="is not an empty folder: choose another"):
@@ -159,7 +171,8 @@ def test_a_folder_in_use_is_refused(run_dir, used):
 
 
 @pytest.mark.parametrize("dataset", ["ring", "signals"])
-def test_points_and_signals_are_refused(tmp_path, dataset):
+def test_points_and_signals_are_refused(tmp_path, dataset, monkeypatch):
+    monkeypatch.setattr(checkpoint, "restore", lambda *args: None)
     config.save(dataclasses.replace(TINY, dataset=dataset), tmp_path)
     with pytest.raises(UsageError, match=f"{dataset}, which has no images"):
         export.export(tmp_path, tmp_path / "new", 1)

@@ -15,14 +15,19 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from subsel.gan import checkpoint, config, data, features, game, step
+from subsel.gan import data, features, game, step
 from subsel.lab.errors import UsageError
 
 _CHUNK = 500  # samples drawn at once
 
 
 def export(
-    run_dir: Path, out: Path, count: int = 10_000, seed: int = 1, at: int | None = None
+    run_dir: Path,
+    out: Path,
+    count: int = 10_000,
+    seed: int = 1,
+    at: int | None = None,
+    temperature: float | None = None,
 ) -> dict:
     """Writes ``count`` samples of a run's generator and the whole test split.
 
@@ -43,6 +48,7 @@ def export(
         count: of samples. Fréchet distances depend on it: 10,000 or 50,000 are usual.
         seed: of latent points and labels.
         at: step of the checkpoint; the newest if None.
+        temperature: of the noise; the run's own if None.
 
     Returns:
         What ``export.json`` holds.
@@ -58,14 +64,12 @@ def export(
             f"--out {out} is not an empty folder: choose another, since a program that "
             "measures it would take old samples for new ones"
         )
-    cfg = config.load(run_dir)
-    playing = game.build(cfg)
+    cfg, playing, state = game.restored(run_dir, at, temperature)
     if len(playing.dataset.shape) != 3:
         raise UsageError(
             f"{run_dir} was trained on {cfg.dataset}, which has no images to export; "
             "its metrics are in metrics.jsonl"
         )
-    state = checkpoint.restore(run_dir, game.fresh(cfg, playing), at)
     made = {
         "run": str(run_dir),
         "dataset": cfg.dataset,

@@ -1,5 +1,6 @@
 """What a configuration means: the data, the networks, the optimizers, the rules."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -174,13 +175,18 @@ def drawn_with(cfg: Config, state: step.State) -> str:
 
 
 def restored(
-    run_dir: str | Path, at: int | None = None
+    run_dir: str | Path, at: int | None = None, temperature: float | None = None
 ) -> tuple[Config, Game, step.State]:
     """A run as its newest checkpoint, or that of step ``at``, left it.
 
+    ``temperature`` takes the place of the run's own.
+
     Raises:
-        UsageError: not the folder of a run, no such checkpoint, or a damaged one.
+        UsageError: not the folder of a run, no such checkpoint, a damaged one, or no
+            temperature.
     """
     cfg = config.load(run_dir)
+    if temperature is not None:
+        cfg = config.check(dataclasses.replace(cfg, temperature=temperature))
     playing = build(cfg)
     return cfg, playing, checkpoint.restore(run_dir, fresh(cfg, playing), at)

@@ -46,18 +46,20 @@ def draw(
     seed: int,
     at: int | None = None,
     out: Path | None = None,
+    temperature: float | None = None,
 ) -> Path:
     """A picture of ``rows`` times ``columns`` samples from a checkpoint; its path.
 
     Interpolation is along the great circle (Shoemake 1985): points between two normal
     vectors on a straight line would be shorter than any that G was trained on.
+    ``temperature`` takes the place of the run's own.
 
     Raises:
-        UsageError: not a run, no such checkpoint, or a size below 1.
+        UsageError: not a run, no such checkpoint, a size below 1 or no temperature.
     """
     if rows < 1 or columns < 1:
         raise UsageError(f"--rows {rows} --columns {columns}: expected 1 or more")
-    cfg, playing, state = game.restored(run_dir, at)
+    cfg, playing, state = game.restored(run_dir, at, temperature)
     key = jax.random.key(seed)
     if interpolate:
         z = models.great_circle(*jax.random.normal(key, (2, rows, cfg.latent)), columns)
