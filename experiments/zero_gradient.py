@@ -255,22 +255,23 @@ def race(name: str, tx, cost: int, seeds: int, budget: int) -> dict:
     def run(params, data):
         grad_fn = jax.grad(lambda params: problem.loss(params, data))
 
-        def going(carry):
-            params, _, _, spent = carry
-            return ~problem.escaped(params, data) & (spent < budget)
+        def going(carry):  # under vmap JAX computes it twice: see subsel.linalg
+            *_, spent, escaped = carry
+            return ~escaped & (spent < budget)
 
         def step(carry):
-            params, state, steps, _ = carry
+            params, state, steps, *_ = carry
             grads = grad_fn(params)
             updates, state = tx.update(grads, state, params, grad_fn=grad_fn)
             steps += 1
             spent = cost * steps + optax.tree.get(state, "evaluations", 0)
-            return optax.apply_updates(params, updates), state, steps, spent
+            params = optax.apply_updates(params, updates)
+            return params, state, steps, spent, problem.escaped(params, data)
 
-        carry = params, tx.init(params), 0, 0
-        params, state, steps, spent = jax.lax.while_loop(going, step, carry)
+        carry = params, tx.init(params), 0, 0, problem.escaped(params, data)
+        params, state, steps, spent, escaped = jax.lax.while_loop(going, step, carry)
         return {
-            "escaped": problem.escaped(params, data) & (spent <= budget),
+            "escaped": escaped & (spent <= budget),
             "steps": steps,
             "spent": spent,
             "searched": optax.tree.get(state, "evaluations", 0),

@@ -239,6 +239,31 @@ def test_pmap_of_scan_of_vmap_equals_a_loop(name):
             np.testing.assert_allclose(together[t, member], updates, atol=1e-5)
 
 
+def conditions(jaxpr):
+    """The primitives in the conditions of all while loops of a program."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "while":
+            condition = equation.params["cond_jaxpr"].jaxpr
+            yield {inner.primitive.name for inner in condition.eqns}
+        for value in jax.tree.leaves(list(equation.params.values())):
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns"):
+                yield from conditions(inner)
+
+
+def test_no_loop_decides_by_what_its_condition_computes():
+    """Or a member at a tie keeps a program under vmap going forever: see linalg."""
+    grads, found = jnp.ones((2, 3)), []
+    alone = [make(name) for name in CASES if name != "stacked"]
+    for tx in (*alone, subsel.gradient_sampling()):
+        step = stepper("any", tx)
+        state = jax.vmap(tx.init)(grads)
+        found += conditions(jax.make_jaxpr(jax.vmap(step))(grads, state, grads).jaxpr)
+    assert len(found) > 5
+    exact = {"lt", "le", "eq", "and", "or", "not", "reduce_or", "convert_element_type"}
+    assert all(names <= exact for names in found), found
+
+
 WRAPPERS = {
     "chain": lambda tx, params: optax.chain(optax.clip(10.0), tx, optax.scale(1.0)),
     "masked": lambda tx, params: optax.masked(tx, jax.tree.map(lambda _: True, params)),

@@ -99,6 +99,19 @@ def test_where_it_is_stationary_it_stays_and_the_radius_shrinks():
         assert not updates.any() and state.oracle.radius == 0.25 ** (t + 1)
 
 
+def test_without_a_lower_bound_the_step_stays_finite():
+    """The line search ends, and what it has found is as far as numbers go."""
+    tx, x = subsel.gradient_sampling(), jnp.zeros(2)
+
+    @jax.jit
+    def update(x):
+        grads = jnp.ones(2)
+        return tx.update(grads, tx.init(x), x, grad_fn=jnp.ones_like, value_fn=jnp.sum)
+
+    updates, _ = update(x)
+    assert np.isfinite(updates).all() and (updates < -1e36).all()
+
+
 @pytest.mark.parametrize(
     "call, message",
     [

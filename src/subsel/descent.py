@@ -254,11 +254,16 @@ def gradient_sampling(
 
         def descends(t):
             moved = linalg.add(params, linalg.resize(selected, norm, -t))
-            return value_fn(moved) <= value - decrease * t * norm
+            lower = value_fn(moved) <= value - decrease * t * norm
+            return lower & jnp.isfinite(t)  # where f has no lower bound
+
+        def double(carry):
+            t, _ = carry
+            return 2 * t, descends(4 * t)
 
         accepted = following.oracle.accepted
-        step = jax.lax.while_loop(
-            lambda t: accepted & descends(2 * t), lambda t: 2 * t, reach
+        step, _ = jax.lax.while_loop(  # a carried boolean decides: see linalg
+            lambda carry: carry[1], double, (reach, accepted & descends(2 * reach))
         )
         step = jnp.where(accepted, step, 0)
         return linalg.resize(selected, norm, -step), following

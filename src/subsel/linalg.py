@@ -2,6 +2,11 @@
 
 Everything is accumulated in float32 at least (float64 where a leaf is float64), over
 the real and imaginary parts alike: complex leaves are vectors of twice their size.
+
+A while loop of this package decides by a boolean that it carries, computed once. Under
+``vmap`` JAX computes a condition twice, to go on at all and to change a member, and XLA
+may round the two differently: a member at a tie would keep the loop going and never
+change.
 """
 
 import jax

@@ -123,24 +123,29 @@ def _alternate(gram, valid, shortest):
         shorter = moved @ slope_at(moved) < weights @ slope_at(weights)
         return jnp.where(shorter, moved, weights)
 
-    def unfinished(carry):
-        step, weights, slope, shrank = carry
-        # As close as rounding lets the two sides of the gap be told apart; sooner once
-        # the length itself has stopped changing.
+    def gapes(weights, slope, shrank):
+        """As far as rounding lets the two sides of the gap be told apart; less far once
+        the length itself has stopped changing."""
         up = lowest(slope)
         rounding = eps * length[up] * (weights @ length)
         gap = weights @ slope - slope[up]
-        open_ = gap > jnp.where(shrank, 4, 32) * rounding
+        return gap > jnp.where(shrank, 4, 32) * rounding
+
+    def unfinished(carry):
+        step, *_, open_ = carry
         return open_ & (step < _STEPS_PER_CANDIDATE * size)
 
     def body(carry):
         step, weights, slope, _ = carry
         following = corrective(pairwise(weights, slope))
         after = slope_at(following)
-        return step + 1, following, after, following @ after < weights @ slope
+        shrank = following @ after < weights @ slope
+        return step + 1, following, after, gapes(following, after, shrank)
 
+    # The last of what is carried, and not computed in the condition: see linalg.
     weights = jax.nn.one_hot(shortest, size, dtype=gram.dtype)
+    slope = slope_at(weights)
     _, weights, *_ = jax.lax.while_loop(
-        unfinished, body, (0, weights, slope_at(weights), True)
+        unfinished, body, (0, weights, slope, gapes(weights, slope, True))
     )
     return weights / jnp.sum(weights)
