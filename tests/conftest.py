@@ -10,12 +10,15 @@ import jax
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# What tests run, they run for a moment: most of their time is compilation. Nor is that
+# shared out among threads, since other tests have work for them.
+jax.config.update("jax_disable_most_optimizations", True)
+FLAGS = "--xla_cpu_parallel_codegen_split_count=1"
 if jax.__version_info__ < (0, 11):
-    # The older of XLA's two code generators compiles faster, and what it makes is
-    # slower: what tests run, they run for a moment. Later versions do not know the
-    # flag, and end at once when they are given it.
-    known = os.environ.get("XLA_FLAGS", "")
-    os.environ["XLA_FLAGS"] = f"{known} --xla_cpu_use_fusion_emitters=false"
+    # The older of XLA's two code generators is the faster one. Later versions do not
+    # know the flag, and end at once when they are given it.
+    FLAGS += " --xla_cpu_use_fusion_emitters=false"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"
 
 
 def _mount(*options):
