@@ -43,9 +43,10 @@ def main(
             interpolation-STEP-SEED.png, if left out.
     """
     cache.keep_programs()
-    size = {"rows": rows, "columns": columns}
-    how = {"at": step, "out": out, "temperature": temperature}
-    print(sample.draw(run_dir, interpolate, seed=seed, **size, **how))
+    drawn = sample.draw(
+        run_dir, interpolate, rows, columns, seed, step, out, temperature
+    )
+    print(drawn)
 
 
 if __name__ == "__main__":
