@@ -11,8 +11,10 @@ import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # What tests run, they run for a moment: most of their time is compilation. Nor is that
-# shared out among threads, since other tests have work for them.
+# shared out among threads, since other tests have work for them. What they start
+# inherits both.
 jax.config.update("jax_disable_most_optimizations", True)
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 FLAGS = "--xla_cpu_parallel_codegen_split_count=1"
 if jax.__version_info__ < (0, 11):
     # The older of XLA's two code generators is the faster one. Later versions do not

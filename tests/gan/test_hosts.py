@@ -24,11 +24,7 @@ STEPS = 160
 
 
 def start(*args, devices=2):
-    env = {
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        "JAX_PLATFORMS": "cpu",
-        "JAX_NUM_CPU_DEVICES": str(devices),
-    }
+    env = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)}
     return subprocess.Popen(
         [sys.executable, __file__, *map(str, args)],
         stdout=subprocess.PIPE,

@@ -26,7 +26,6 @@ SMALL += ["--eval-every", "0"]  # one test has the metrics: they take long to co
 
 def start(*args, script="train_gan.py", env=os.environ, **kwargs):
     command = [sys.executable, str(ROOT / "experiments" / script), *map(str, args)]
-    env = env | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # quick to compile
     return subprocess.Popen(
         command,
         stdout=subprocess.PIPE,

@@ -13,13 +13,8 @@ def programs(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def quick_compilation(monkeypatch, programs):
     """Scripts that run for moments take longer to compile than to run."""
-    of_what_is_started = {
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        "JAX_COMPILATION_CACHE_DIR": str(programs),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-    for name, value in of_what_is_started.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(programs))
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 
 @pytest.fixture(scope="module")
