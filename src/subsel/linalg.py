@@ -106,6 +106,11 @@ def resize(tree, norm, length):
     return jax.tree.map(leaf, tree)
 
 
+def cosine(a, b):
+    """Of the angle between two pytrees; 0 where either is zero."""
+    return jnp.clip(inner(*[resize(x, norm(x), 1.0) for x in (a, b)]), -1, 1)
+
+
 def where(condition, a, b):
     """``a`` where the scalar ``condition`` holds, else ``b``; bits are kept."""
     return jax.tree.map(lambda x, y: jnp.where(condition, x, y), a, b)

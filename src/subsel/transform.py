@@ -31,7 +31,7 @@ class SelectReport(NamedTuple):
 
     selected_norm: jax.Array  # Euclidean norm of the selection, before ``scale``
     norm_ratio: jax.Array  # that, over the norm of the newest candidate
-    cosine: jax.Array  # between the selection and the newest candidate
+    cosine: jax.Array  # between the selection and the newest candidate; see update
     entropy: jax.Array  # of the weights, in nats; a mean over leaves
     fired: jax.Array  # whether the zero rule acted
     firings: jax.Array  # int32, how often it has acted so far
@@ -91,7 +91,9 @@ def select_subgradient(
         An ``optax.GradientTransformationExtraArgs``. Its ``update`` takes ``grad_fn``
         (parameters to gradients) and ``value_fn`` (to values), for rules that evaluate,
         and ignores extra arguments that it does not know. Without such a rule it needs
-        none of ``params``, ``grad_fn`` and ``value_fn``.
+        none of ``params``, ``grad_fn`` and ``value_fn``. With ``to_incoming=True`` the
+        cosine that it reports is to the update that came in, which is not always a
+        candidate: for :func:`subsel.reflect` that costs its computation.
 
     Raises:
         ValueError: unknown ``scale``, ``granularity`` or kind of selector, a selector
@@ -159,7 +161,14 @@ def select_subgradient(
         )
 
     def update(
-        updates, state, params=None, *, grad_fn=None, value_fn=None, **extra_args
+        updates,
+        state,
+        params=None,
+        *,
+        grad_fn=None,
+        value_fn=None,
+        to_incoming=False,
+        **extra_args,
     ):
         del extra_args
         if params is not None:
@@ -191,14 +200,20 @@ def select_subgradient(
             (selected,), (emitted,) = pieces, scaled
         emitted, zero_state = on_zero.apply(emitted, state.zero, zero, context)
 
-        firings = state.report.firings + zero.fired.astype(jnp.int32)
+        report = _report(
+            choices,
+            zero.fired,
+            state.report.firings + zero.fired.astype(jnp.int32),
+        )
+        if to_incoming:
+            report = report._replace(cosine=linalg.cosine(selected, updates))
         following = SelectState(
             count=optax.safe_increment(state.count),
             oracle=candidates.observe(state.oracle, proposed, selected, context),
             zero=zero_state,
             running_norm=_running(state.running_norm, norm, small),
             streak=streak,
-            report=_report(choices, zero.fired, firings),
+            report=report,
         )
         # Gradients may be wider than the parameters: neither the updates nor the state
         # then change their dtypes from one step to the next.

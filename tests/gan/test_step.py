@@ -178,6 +178,18 @@ def test_lookahead_returns_both_players_part_of_the_way():
     close(state.slow, ahead)
 
 
+def test_a_point_that_an_optimizer_remembers_returns_with_the_parameters():
+    tx = both("reflect")
+    points = [played(RULES, tx, steps=t)[0].params for t in (1, 2)]
+    rules = RULES._replace(lookahead_every=2, lookahead_share=0.25)
+    state, _ = played(rules, tx, steps=2)
+    last = optax.tree.sub(points[1], points[0])
+    for player in Pair._fields:
+        before = optax.tree.get(getattr(state.opt, player), "previous")
+        now = getattr(state.params, player)
+        close(optax.tree.sub(now, before), getattr(last, player))
+
+
 def test_samples_are_drawn_with_the_average_of_the_generator():
     tx = both("adam")
     path, _ = reference(start(tx), tx, RULES.loss, 3)
@@ -312,6 +324,11 @@ def test_reports_of_the_selection_and_lengths_are_metrics():
     assert {"d_cosine", "g_cosine", "d_fired", "g_fired"} <= set(metrics)
     assert (metrics["d_grad_norm"] > 0).all() and (metrics["g_grad_norm"] > 0).all()
     np.testing.assert_allclose(metrics["d_cosine"], 1, rtol=1e-6)
+    _, metrics = played(RULES, both("reflect"), 3)  # first, nothing is to be reflected
+    for player in "dg":
+        cosine = metrics[f"{player}_cosine"]
+        np.testing.assert_allclose(cosine[0], 1, rtol=1e-6)
+        assert (cosine[1:] < 0.9999).all()
 
 
 CHILD = """

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from subsel import linalg
 from subsel.gan import snapshots
 from subsel.gan.objective import Pair
 
@@ -96,10 +95,9 @@ def joint(
             state.selection,
             state.params,
             grad_fn=lambda params: Pair(*[one.grads for one in found_at(params)]),
+            to_incoming=True,
         )
         moved, metrics = {}, _reports("pair", getattr(selected, "report", ()))
-        if "pair_cosine" in metrics:  # what it reports is to the newest, a step ahead
-            metrics["pair_cosine"] = _cosine(field, chosen)
         for player in Pair._fields:
             own = getattr(state.params, player)
 
@@ -132,14 +130,11 @@ def joint(
 def _update(player, tx, grads, opt, params, found_at):
     tx = optax.with_extra_args_support(tx)
     updates, opt = tx.update(
-        grads, opt, params, grad_fn=lambda params: found_at(params).grads
+        *(grads, opt, params),
+        grad_fn=lambda params: found_at(params).grads,
+        to_incoming=True,  # which is reported anyway
     )
     return optax.apply_updates(params, updates), opt, _reports(player, opt)
-
-
-def _cosine(a, b):
-    lengths = linalg.norm(a) * linalg.norm(b)
-    return linalg.inner(a, b) / jnp.where(lengths == 0, 1, lengths)
 
 
 def _reports(who, state):

@@ -14,6 +14,7 @@ from subsel.gan.losses import Loss
 from subsel.gan.models import Variables
 from subsel.gan.objective import Batch, Devices, Pair, gradients, objectives
 from subsel.gan.snapshots import Snapshots
+from subsel.points import ReflectState
 
 # Addresses of what is not drawn in a step; steps are 0, 1, 2, …
 INIT, SAMPLES, EVALUATION = 2**32 - 1, 2**32 - 2, 2**32 - 3
@@ -149,9 +150,12 @@ def _averaged(rules, state):
             state.params, state.slow, rules.lookahead_share
         )
         due = state.step % rules.lookahead_every == 0
+        params = optax.tree.where(due, ahead, state.params)
+        moved = optax.tree.sub(params, state.params)
         state = state._replace(
-            params=optax.tree.where(due, ahead, state.params),
+            params=params,
             slow=optax.tree.where(due, ahead, state.slow),
+            opt=Pair(*map(_moved, state.opt, moved)),
         )
     if rules.ema:
         # A short memory at first: else the initial parameters stay in it for long.
@@ -159,6 +163,21 @@ def _averaged(rules, state):
         now = Variables(state.params.g, state.stats.g)
         state = state._replace(ema=optax.incremental_update(now, state.ema, 1 - decay))
     return state
+
+
+def _moved(opt, by):
+    """An optimizer's state where its parameters were moved, and not by a step of its.
+
+    A point that it remembers moves along, or the return would look like a step, and the
+    reflection of it would lie behind.
+    """
+
+    def one(state):
+        if isinstance(state, ReflectState):
+            return state._replace(previous=optax.tree.add(state.previous, by))
+        return state
+
+    return jax.tree.map(one, opt, is_leaf=lambda x: isinstance(x, ReflectState))
 
 
 def _remembered(rules, state):

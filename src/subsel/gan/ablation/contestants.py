@@ -53,9 +53,9 @@ def _of_one(player, optimizer, about):
     return Contestant(changes, about, rule=True)
 
 
-def _lookahead(optimizer, about):
+def _lookahead(optimizer, about, **more):
     changes = {"optimizer": optimizer, "lookahead_every": 5}
-    return Contestant(changes, about, knobs=("lookahead_share",), **_PULLED)
+    return Contestant(changes, about, knobs=("lookahead_share",), **_PULLED, **more)
 
 
 def _pair(name, about, cost, **more):
@@ -125,7 +125,11 @@ CONTESTANTS = {
     "reflect_d": _of_one("d", "reflect", "reflect for D, Adam for G"),
     "reflect_g": _of_one("g", "reflect", "reflect for G, Adam for D"),
     # Selections with both players pulled back, as in lookahead_minimax: their control
-    "reflect_lookahead": _lookahead("reflect", "reflect, pulled back every 5 steps"),
+    "reflect_lookahead": _lookahead(
+        "reflect",
+        "reflect, pulled back every 5 steps",
+        version=1,  # 1: the point that is reflected is pulled back too
+    ),
     "history_lookahead": _lookahead(
         "history_matched",
         "history_min_norm at the length of the gradient, pulled back every 5 steps",
