@@ -365,7 +365,6 @@ def test_granularity_leaf_is_the_transform_on_each_leaf_alone(select, scale):
 @pytest.mark.parametrize("granularity", subsel.transform.GRANULARITIES)
 def test_the_cosine_can_be_to_the_update_that_came_in(granularity):
     """For reflect the only candidate, and so the newest, is another one."""
-    tx = subsel.select_subgradient(subsel.reflect(), granularity=granularity)
     slopes = {"a": np.array([1.0, 5.0]), "b": np.array([-2.0])}
 
     def grad_fn(z):
@@ -375,20 +374,27 @@ def test_the_cosine_can_be_to_the_update_that_came_in(granularity):
         return np.concatenate([tree["a"], tree["b"]])
 
     x = [{"a": jnp.array([1.0, 0.3 * t]), "b": jnp.array([t - 1.5])} for t in range(2)]
-    for to_incoming in (False, True):
+    for compare in subsel.transform.COMPARISONS:
+        tx = subsel.select_subgradient(
+            subsel.reflect(), granularity=granularity, compare=compare
+        )
         state = tx.init(x[0])
         for point in x:
-            out, state = tx.update(
-                *(grad_fn(point), state, point),
-                grad_fn=grad_fn,
-                to_incoming=to_incoming,
-            )
+            out, state = tx.update(grad_fn(point), state, point, grad_fn=grad_fn)
         ahead = 2 * flat(x[1]) - flat(x[0])
         own, incoming = flat(slopes) * ahead**2, flat(slopes) * flat(x[1]) ** 2
         np.testing.assert_allclose(flat(out), own, rtol=1e-6)
         cosine = own @ incoming / np.linalg.norm(own) / np.linalg.norm(incoming)
-        expected = cosine if to_incoming else 1
+        expected = cosine if compare == "incoming" else 1
         np.testing.assert_allclose(state.report.cosine, expected, rtol=1e-5)
+
+
+def test_stacked_updates_are_no_vector_to_compare_with():
+    tx = subsel.select_subgradient(subsel.stacked(), subsel.mean(), compare="incoming")
+    with pytest.raises(ValueError, match=r'compare="incoming".*\(2, 3\)'):
+        tx.update(jnp.ones((2, 3)), tx.init(jnp.ones(3)))
+    with pytest.raises(ValueError, match="compare='latest'"):
+        subsel.select_subgradient(compare="latest")
 
 
 def test_granularity_leaf_evaluates_at_the_same_points_as_tree():

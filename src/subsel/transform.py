@@ -23,6 +23,7 @@ SCALES = {
     ),
 }
 GRANULARITIES = ("tree", "leaf")
+COMPARISONS = ("newest", "incoming")
 _DECAY = 0.99  # of the running norm that ``rtol`` refers to
 
 
@@ -31,7 +32,7 @@ class SelectReport(NamedTuple):
 
     selected_norm: jax.Array  # Euclidean norm of the selection, before ``scale``
     norm_ratio: jax.Array  # that, over the norm of the newest candidate
-    cosine: jax.Array  # between the selection and the newest candidate; see update
+    cosine: jax.Array  # between the selection and what ``compare`` says
     entropy: jax.Array  # of the weights, in nats; a mean over leaves
     fired: jax.Array  # whether the zero rule acted
     firings: jax.Array  # int32, how often it has acted so far
@@ -55,6 +56,7 @@ def select_subgradient(
     scale: str = "raw",
     *,
     granularity: str = "tree",
+    compare: str = "newest",
     tol: float | Callable = 0.0,
     rtol: float | Callable = 0.0,
     patience: int = 1,
@@ -82,6 +84,10 @@ def select_subgradient(
         granularity: ``"tree"``, one selection for all parameters; or ``"leaf"``, one
             for each leaf, its length scaled by itself. Zero rules see the whole update
             in both.
+        compare: what the reported cosine is to, the ``"newest"`` candidate or the
+            ``"incoming"`` update. They differ for rules that evaluate elsewhere; for
+            :func:`subsel.reflect`, which has no use for the latter, it then has to be
+            computed.
         tol: selections of at most this Euclidean norm are small; a number or a schedule
             of the count. 0 means exactly zero.
         rtol: the same, relative to the running norm of the selections so far.
@@ -91,15 +97,14 @@ def select_subgradient(
         An ``optax.GradientTransformationExtraArgs``. Its ``update`` takes ``grad_fn``
         (parameters to gradients) and ``value_fn`` (to values), for rules that evaluate,
         and ignores extra arguments that it does not know. Without such a rule it needs
-        none of ``params``, ``grad_fn`` and ``value_fn``. With ``to_incoming=True`` the
-        cosine that it reports is to the update that came in, which is not always a
-        candidate: for :func:`subsel.reflect` that costs its computation.
+        none of ``params``, ``grad_fn`` and ``value_fn``.
 
     Raises:
-        ValueError: unknown ``scale``, ``granularity`` or kind of selector, a selector
-            whose weights are not ``[K]``, negative tolerances, ``patience`` < 1,
-            updates of another tree structure than the parameters, or an argument that a
-            rule needs and ``update`` was not given; at construction or at trace time.
+        ValueError: unknown ``scale``, ``granularity``, ``compare`` or kind of selector,
+            a selector whose weights are not ``[K]``, negative tolerances, ``patience``
+            < 1, stacked updates with ``compare="incoming"``, updates of another tree
+            structure than the parameters, or an argument that a rule needs and
+            ``update`` was not given; at construction or at trace time.
         TypeError: a parameter that is neither real nor complex; from ``init``.
 
     Example:
@@ -127,6 +132,8 @@ def select_subgradient(
         raise ValueError(
             f"granularity={granularity!r}: expected one of {GRANULARITIES}"
         )
+    if compare not in COMPARISONS:
+        raise ValueError(f"compare={compare!r}: expected one of {COMPARISONS}")
     if select.kind not in KINDS:
         raise ValueError(f"a selector of kind {select.kind!r}: expected one of {KINDS}")
     rescaled = SCALES[scale]
@@ -161,14 +168,7 @@ def select_subgradient(
         )
 
     def update(
-        updates,
-        state,
-        params=None,
-        *,
-        grad_fn=None,
-        value_fn=None,
-        to_incoming=False,
-        **extra_args,
+        updates, state, params=None, *, grad_fn=None, value_fn=None, **extra_args
     ):
         del extra_args
         if params is not None:
@@ -205,7 +205,8 @@ def select_subgradient(
             zero.fired,
             state.report.firings + zero.fired.astype(jnp.int32),
         )
-        if to_incoming:
+        if compare == "incoming":
+            _require_candidate(selected, updates)
             report = report._replace(cosine=linalg.cosine(selected, updates))
         following = SelectState(
             count=optax.safe_increment(state.count),
@@ -268,6 +269,16 @@ def _require_inexact(params):
                 "real or complex one; leave it out of the tree, or wrap the transform "
                 "in optax.masked"
             )
+
+
+def _require_candidate(selected, updates):
+    shapes = [[jnp.shape(x) for x in jax.tree.leaves(t)] for t in (selected, updates)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f'compare="incoming": the incoming updates have the shapes {shapes[1]} and '
+            f"the selection {shapes[0]}, so there is no one vector to compare it with; "
+            'use compare="newest"'
+        )
 
 
 def _require_structure(updates, params):

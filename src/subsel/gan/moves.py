@@ -95,7 +95,6 @@ def joint(
             state.selection,
             state.params,
             grad_fn=lambda params: Pair(*[one.grads for one in found_at(params)]),
-            to_incoming=True,
         )
         moved, metrics = {}, _reports("pair", getattr(selected, "report", ()))
         for player in Pair._fields:
@@ -130,9 +129,7 @@ def joint(
 def _update(player, tx, grads, opt, params, found_at):
     tx = optax.with_extra_args_support(tx)
     updates, opt = tx.update(
-        *(grads, opt, params),
-        grad_fn=lambda params: found_at(params).grads,
-        to_incoming=True,  # which is reported anyway
+        grads, opt, params, grad_fn=lambda params: found_at(params).grads
     )
     return optax.apply_updates(params, updates), opt, _reports(player, opt)
 

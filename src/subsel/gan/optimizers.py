@@ -87,7 +87,7 @@ OPTIMIZERS = {
     "ball_mean": _ball(lambda seed: subsel.mean()),
     "ball_random": _ball(subsel.uniform),
     "ball_longest": _ball(lambda seed: _longest()),
-    "reflect": lambda of: _adam(of, subsel.reflect()),
+    "reflect": lambda of: _adam(of, subsel.reflect(), compare="incoming"),
     # and after it
     "history_after": _after,
 }
@@ -101,7 +101,9 @@ SCHEDULES = {
 
 
 def _ahead(trial, select=None):
-    return subsel.select_subgradient(subsel.lookahead(trial), select)
+    return subsel.select_subgradient(
+        subsel.lookahead(trial), select, compare="incoming"
+    )
 
 
 # What is made of the gradients of both players before each player's optimizer, given
