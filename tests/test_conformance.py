@@ -207,7 +207,11 @@ def test_init_takes_shapes_scalars_nothing_and_none(name):
     tx, params = make(name), points()
     shapes = jax.eval_shape(lambda: params)
     assert signature(tx.init(shapes)) == signature(tx.init(params))
-    tx.init(1.0)
+    number = tx.init(1.0)
+    of = {"grad_fn": lambda x: 2 * x, "value_fn": lambda x: x**2}
+    incoming = jnp.full(2, 2.0) if "stacked" in name else 2.0
+    updates, _ = tx.update(incoming, number, 1.0, **of)
+    assert updates.shape == () and jnp.isfinite(updates)
     mapped = optax.tree.map_params(tx, lambda x: x + 1, tx.init(params))
     assert signature(mapped) == signature(tx.init(params))
     ones = sum(x.size for x in jax.tree.leaves(mapped) if (x == 1).all() and x.ndim)

@@ -42,6 +42,7 @@ CASES = {
     "explore": (lambda: subsel.explore(-1.0), r"explore.radius=-1.0.*positive"),
     "radius": (lambda: subsel.expand(-2.0), r"expand.radius=-2.0.*positive"),
     "growth": (lambda: subsel.expand(growth=1), r"growth=1.*more than 1"),
+    "no ball": (lambda: subsel.expand(200.0), r"radius=200.0, cap=100.0.*at most"),
     "cap": (lambda: subsel.expand(cap=0), r"expand.cap=0.*positive"),
     "size": (lambda: subsel.expand(size=0), r"expand.size=0.*positive"),
     "scale": (select(scale="log"), r"scale='log'.*'raw', 'unit', 'match'"),

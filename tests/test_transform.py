@@ -259,7 +259,7 @@ def test_what_a_selector_sees():
     exact = rows @ rows.T
     factor = exact.max() / geometry.gram.max()
     np.testing.assert_allclose(geometry.gram * factor, exact, rtol=1e-4, atol=1e-4)
-    norms = np.linalg.norm(grads[order], axis=1)
+    norms = np.linalg.norm(rows, axis=1)
     np.testing.assert_allclose(geometry.norm, norms, rtol=1e-5)
 
 
@@ -387,6 +387,25 @@ def test_the_cosine_can_be_to_the_update_that_came_in(granularity):
         cosine = own @ incoming / np.linalg.norm(own) / np.linalg.norm(incoming)
         expected = cosine if compare == "incoming" else 1
         np.testing.assert_allclose(state.report.cosine, expected, rtol=1e-5)
+
+
+def test_a_candidate_that_is_left_out_may_be_nan():
+    """It is too far away to be valid, and the others are tiny."""
+    history = subsel.history(3, max_distance=1.0)
+    tx = subsel.select_subgradient(history, subsel.mean(), subsel.rescale(1.0))
+    far, near = jnp.full(3, 1e3), jnp.zeros(3)
+    state = tx.init(near)
+    for gradient, point in ((jnp.nan, far), (1e-25, near), (1e-25, near)):
+        out, state = tx.update(jnp.full(3, gradient), state, point)
+    assert not state.report.fired
+    np.testing.assert_allclose(state.report.selected_norm, 3**0.5 * 1e-25, rtol=1e-5)
+
+
+def test_forgotten_parentheses_are_named():
+    wrong = ({"candidates": subsel.history}, {"select": subsel.min_norm})
+    for options in (*wrong, {"on_zero": subsel.last}):
+        with pytest.raises(TypeError, match="parentheses"):
+            subsel.select_subgradient(**options)
 
 
 def test_stacked_updates_are_no_vector_to_compare_with():

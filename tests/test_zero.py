@@ -219,6 +219,21 @@ def test_expand_stops_at_the_cap(radius):
     assert state.zero.evaluations == 5 * 3 * 4  # radii 1/8, 1/4, 1/2 and 1
 
 
+def test_expand_ends_without_a_cap():
+    """Where the radius overflows."""
+    tx = subsel.select_subgradient(on_zero=subsel.expand(cap=float("inf"), size=1))
+    zeros = jnp.zeros(3)
+    out, state = tx.update(zeros, tx.init(zeros), zeros, grad_fn=jnp.zeros_like)
+    assert not out.any() and 100 < state.zero.evaluations < 200
+
+
+def test_expand_finds_no_life_where_the_gradient_is_nan():
+    slope = lambda x: jnp.where(x < -2, jnp.nan, jnp.where(x > 3, 1.0, 0.0))  # noqa: E731
+    tx = subsel.select_subgradient(on_zero=subsel.expand(radius=8.0, size=64))
+    out, _ = tx.update(jnp.array(0.0), tx.init(0.0), jnp.array(0.0), grad_fn=slope)
+    assert out == 1
+
+
 def test_expand_is_the_mean_of_the_gradients_that_are_not_zero():
     """Along a line, dead below 0: a draw from around -1 lives beyond 1."""
     slope = jax.grad(lambda x: 3 * jax.nn.relu(x).sum())

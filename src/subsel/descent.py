@@ -52,8 +52,10 @@ def cuts(
 
     u promises descent, and the search ends. Elsewhere bisection on the segment finds a
     point whose gradient g has :math:`\langle g, u \rangle \le c \|u\|^2`: it joins the
-    hull, which is then shorter. Where neither u nor ``size`` candidates lead to
-    descent, x is stationary for this radius, and the next search has a smaller one.
+    hull, which is then shorter. Where u becomes zero, x is stationary for this radius;
+    there, and where ``size`` candidates were too few to find descent, the next search
+    has a smaller one. At a tie of more than ``size`` pieces the radius shrinks and x
+    stays: there, as at the start of Nesterov's problem, take a larger ``size``.
 
     Deterministic, for losses that are so: no minibatches. Costs a gradient and a value
     for each bisection, a value for each cut; memory while it runs is ``size`` copies of
@@ -76,10 +78,10 @@ def cuts(
     """
     if size < 2:
         raise ValueError(f"cuts(size={size}): expected at least 2 candidates")
-    if not radius > 0:
+    if isinstance(radius, int | float) and not radius > 0:
         raise ValueError(f"cuts(radius={radius}): expected a positive number")
     for name, share in (("shrink", shrink), ("decrease", decrease)):
-        if not 0 < share < 1:
+        if isinstance(share, int | float) and not 0 < share < 1:
             raise ValueError(f"cuts({name}={share}): expected a number between 0 and 1")
 
     def init(params):
@@ -99,8 +101,11 @@ def cuts(
         def shortest(hull):
             valid = jnp.arange(size) < hull.count
             weights = min_norm_weights(hull.gram, valid) * valid
-            mix = lambda leaf: jnp.tensordot(weights.astype(leaf.dtype), leaf, 1)  # noqa: E731
-            u = jax.tree.map(mix, hull.rows)
+            exact = jax.lax.Precision.HIGHEST
+            u = jax.tree.map(
+                lambda x: jnp.tensordot(weights, x, 1, precision=exact), hull.rows
+            )
+            u = linalg.cast(u, updates)
             return u, linalg.norm(u)
 
         def point(u, norm, t):
@@ -220,8 +225,7 @@ def gradient_sampling(
 
     ``update`` takes ``grad_fn`` and ``value_fn``. The state is that of
     :func:`subsel.select_subgradient`; ``optax.tree.get(state, "evaluations")`` counts
-    the gradients beside the incoming ones, ``"radius"`` bounds the distance from
-    stationarity.
+    the gradients beside the incoming ones, ``"radius"`` is that of the next search.
 
     Args:
         radius, size, shrink, decrease: as in :func:`cuts`.

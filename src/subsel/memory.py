@@ -126,7 +126,7 @@ def aggregate(floor: float = 0.1) -> Oracle:
     Raises:
         ValueError: ``floor`` outside of [0, 1].
     """
-    if not 0 <= floor <= 1:
+    if isinstance(floor, int | float) and not 0 <= floor <= 1:
         raise ValueError(f"aggregate(floor={floor}): expected a weight in [0, 1]")
 
     def init(params):

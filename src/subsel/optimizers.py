@@ -25,8 +25,8 @@ def adam(
     r"""Adam behind a subgradient selection; by default, Adam that does not stall.
 
     A gradient of norm above ``tol`` reaches Adam bit for bit. A smaller one is
-    lengthened to ``tol``, and for an exact zero the last gradient that was not small is
-    used again. Adam's own normalisation gives out where entries fall below ``eps``: a
+    lengthened to ``tol``, and for an exact zero what Adam was given before is used
+    again. Adam's own normalisation gives out where entries fall below ``eps``: a
     gradient of norm 1e-5 has entries of about 1e-8 among a million parameters.
 
     Args:

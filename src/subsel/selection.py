@@ -142,7 +142,8 @@ def choose(select: Selector, candidates: Candidates, count: jax.Array) -> Choice
     gram = candidates.gram * relative[:, None] * relative[None, :]
     geometry = Geometry(
         gram=jnp.where(valid[:, None] & valid[None, :], gram, 0),
-        norm=jnp.sqrt(jnp.diag(candidates.gram)) * candidates.scale,
+        norm=jnp.where(valid, jnp.sqrt(jnp.diag(candidates.gram)), 0)
+        * candidates.scale,
         valid=valid,
         age=candidates.age,
         distance=candidates.distance,
@@ -162,7 +163,8 @@ def choose(select: Selector, candidates: Candidates, count: jax.Array) -> Choice
     else:
         selected = linalg.combine(candidates.rows, weights)
         # No conditional, as in linalg.norm: its operands would have to lie in memory.
-        near = linalg.power_of_two(jnp.max(jnp.abs(weights) * geometry.norm))
+        lengths = jnp.where(weights == 0, 0, jnp.abs(weights) * geometry.norm)
+        near = linalg.power_of_two(jnp.max(lengths))
         unit = linalg.scale(selected, 1 / near)
         norm = near * jnp.sqrt(linalg.inner(unit, unit))
     return Choice(

@@ -105,7 +105,8 @@ def select_subgradient(
             < 1, stacked updates with ``compare="incoming"``, updates of another tree
             structure than the parameters, or an argument that a rule needs and
             ``update`` was not given; at construction or at trace time.
-        TypeError: a parameter that is neither real nor complex; from ``init``.
+        TypeError: an argument that is no oracle, selector or zero rule; a parameter
+            that is neither real nor complex, from ``init``.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax, subsel
@@ -126,6 +127,12 @@ def select_subgradient(
     candidates = current() if candidates is None else candidates
     select = latest() if select is None else select
     on_zero = stop() if on_zero is None else on_zero
+    for given, kind in ((candidates, Oracle), (select, Selector), (on_zero, ZeroRule)):
+        if not isinstance(given, kind):
+            raise TypeError(
+                f"{given!r} is not of the kind {kind.__name__}; expected what a rule "
+                "such as subsel.min_norm() returns: are its parentheses missing?"
+            )
     if scale not in SCALES:
         raise ValueError(f"scale={scale!r}: expected one of {tuple(SCALES)}")
     if granularity not in GRANULARITIES:
@@ -171,6 +178,7 @@ def select_subgradient(
         updates, state, params=None, *, grad_fn=None, value_fn=None, **extra_args
     ):
         del extra_args
+        updates, params = jax.tree.map(jnp.asarray, (updates, params))  # Python numbers
         if params is not None:
             _require_structure(updates, params)
         context = Context(params, state.count, grad_fn, value_fn)

@@ -58,6 +58,8 @@ def last() -> ZeroRule:
 def rescale(floor: float | Callable | None = None) -> ZeroRule:
     """Keep the direction and lengthen it to ``floor``; an exact zero stays zero.
 
+    What is longer than the floor, though it is small, stays as it is.
+
     Args:
         floor: the length restored, a number or a schedule of the count; the threshold
             itself if left out, which makes the emitted length continuous in the norm.
@@ -69,6 +71,7 @@ def rescale(floor: float | Callable | None = None) -> ZeroRule:
 
     def apply(update, state, zero, context):
         length = zero.threshold if floor is None else at(floor, context.count)
+        length = jnp.maximum(length, zero.norm)
         lengthened = linalg.resize(update, zero.norm, length)
         return linalg.where(zero.fired, lengthened, update), state
 
@@ -111,11 +114,11 @@ def expand(
     """Look for life in a growing ball; the mean of the gradients that are not zero.
 
     ``size`` points are drawn uniformly from the ball of ``radius`` around the
-    parameters, and the ball grows by ``growth`` until one of their gradients is not
-    zero, or until ``cap``. Of these, the minimum-norm element would be 0 at any radius,
-    for 0 is among them; the mean of the others is the only known rule that revives a
-    dead unit. Gradients are evaluated one after the other, and only when the rule
-    fires (under ``vmap``: whenever any member's fires).
+    parameters, and the ball grows by ``growth`` until one of their gradients is neither
+    zero nor NaN nor infinite, or until ``cap``. Of these, the minimum-norm element
+    would be 0 at any radius, for 0 is among them; the mean of the others is the only
+    known rule that revives a dead unit. Gradients are evaluated one after the other,
+    and only when the rule fires (under ``vmap``: whenever any member's fires).
 
     Args:
         radius: first radius, Euclidean, in the units of the parameters.
@@ -129,8 +132,13 @@ def expand(
             ``update``.
     """
     _positive("expand", radius=radius, cap=cap, size=size)
-    if isinstance(growth, int | float) and growth <= 1:
+    if isinstance(growth, int | float) and not growth > 1:
         raise ValueError(f"expand(growth={growth}): expected more than 1")
+    if isinstance(radius, int | float) and not radius <= cap:
+        raise ValueError(
+            f"expand(radius={radius}, cap={cap}): the first ball is beyond the last "
+            "one; expected a radius of at most the cap"
+        )
 
     def search(update, zero, context):
         params = needed(context, "params", "expand()")
@@ -142,7 +150,8 @@ def expand(
             offset = linalg.scale(linalg.unit_ball(key, params), reach)
             gradient = grad_fn(jax.tree.map(jnp.add, params, offset))
             gradient = linalg.cast(gradient, total)
-            lives = linalg.norm(gradient) != 0
+            length = linalg.norm(gradient)
+            lives = (length != 0) & jnp.isfinite(length)  # f need not be so far away
             total = linalg.where(lives, jax.tree.map(jnp.add, total, gradient), total)
             return (total, alive + lives, reach), None
 
@@ -155,10 +164,11 @@ def expand(
         def searching(carry):
             total, alive, reach, tried = carry
             # Under vmap this also runs for members whose rule has not fired.
-            return zero.fired & (alive == 0) & (reach <= cap)
+            return zero.fired & (alive == 0) & (reach <= last)
 
         zeros = jax.tree.map(jnp.zeros_like, update)
         first = jnp.asarray(at(radius, context.count), linalg.accumulator(update))
+        last = jnp.minimum(cap, jnp.finfo(first.dtype).max)
         none = jnp.zeros((), jnp.int32)
         total, alive, _, tried = jax.lax.while_loop(
             searching, ball, (zeros, none, first, none)

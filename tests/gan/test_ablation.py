@@ -389,6 +389,7 @@ def test_rules_are_compared_with_their_controls():
         ({"seeds": 0}, "--seeds 0: expected 1 or more"),
         ({"budget": 25}, "try 24"),
         ({"curve_samples": -1}, "--curve-samples -1"),
+        ({"final_samples": 1}, "--final-samples 1: expected 6 or more"),
         ({"finalists": 4}, "--finalists 4 of 3 points"),
     ],
 )
@@ -396,6 +397,12 @@ def test_studies_that_cannot_be_are_refused(change, message):
     protocol = dataclasses.replace(TINY, **change)
     with pytest.raises(UsageError, match=message):
         study.check(protocol, ["ring"], ["adam", "extragradient_adam", "ball_mean"])
+
+
+def test_a_study_whose_runs_cannot_be_is_refused_before_it_begins():
+    short = dataclasses.replace(TINY, budget=120)
+    with pytest.raises(UsageError, match="snapshots_mean on ring: --snapshot-every"):
+        study.check(short, ["ring"], ["adam", "snapshots_mean"])
 
 
 def test_a_study_needs_adam():

@@ -105,8 +105,16 @@ def test_resume_refuses_another_configuration_and_names_the_fields(tmp_path):
     with pytest.raises(UsageError, match="loss was .*seed was 0, now 3") as error:
         config.resumed(wanted)
     assert "steps" not in str(error.value)
-    moved = dataclasses.replace(saved, resume=str(tmp_path), data_dir="elsewhere")
+    moved = dataclasses.replace(saved, resume=str(tmp_path), data_dir="/elsewhere")
     assert config.resumed(moved) == dataclasses.replace(moved, run_dir=str(tmp_path))
+
+
+def test_what_a_run_was_started_with_resumes_it(tmp_path):
+    """Though what was saved has its reports where the run ends."""
+    short = Config(steps=500)
+    config.save(config.check(short), tmp_path)
+    wanted = dataclasses.replace(short, resume=str(tmp_path))
+    assert config.resumed(wanted).log_every == 500
 
 
 def test_a_digest_is_of_what_differs_from_the_defaults():

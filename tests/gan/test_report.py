@@ -286,6 +286,12 @@ def test_a_mark_says_which_side_is_sure(found, tmp_path, side, mark):
     assert [sign for sign in "▲▼" if sign in row] == list(mark)
 
 
+def test_a_task_without_a_target_has_a_report(found, tmp_path):
+    found["tasks"]["ring"]["target"] = None
+    report.write(found, tmp_path, COMMAND, MACHINE)
+    assert "out of reach" in (tmp_path / "report.md").read_text()
+
+
 def test_a_study_that_has_only_begun_has_a_report(found, tmp_path):
     found |= {"tasks": {}, "cells": {}, "contestants": {}, "overall": {}}
     found["asked"] = {"tasks": ["ring"], "contestants": ["adam"]}

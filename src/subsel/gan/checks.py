@@ -7,7 +7,7 @@ from pathlib import Path
 from subsel.gan.augment import POLICIES
 from subsel.gan.losses import LOSSES
 from subsel.gan.models import AT_ZERO, MODELS, NORMS, OUTPUTS, PRECISIONS
-from subsel.gan.optimizers import GAMES, OPTIMIZERS, SCHEDULES, SNAPSHOTS
+from subsel.gan.optimizers import EVALUATE, GAMES, OPTIMIZERS, SCHEDULES, SNAPSHOTS
 from subsel.gan.penalties import PENALTIES
 from subsel.lab.errors import UsageError, near
 
@@ -41,6 +41,15 @@ _NAMES = {
 }
 
 _TO_ONE = {"wgan_gp", "dragan"}  # what they ask the length of D's gradient to be
+
+_DRAWN_FROM_POINTS = {"ring", "grid"}
+_ONE_GRADIENT = {"alternating", "simultaneous"}  # a player's, where it is
+
+
+def _given(config, *fields):
+    """Whether any is not at its default, which a dataclass has as its attribute."""
+    return any(getattr(config, f) != getattr(type(config), f) for f in fields)
+
 
 # What is refused although each option is fine alone: when, what, and why.
 _REFUSED = (
@@ -83,9 +92,9 @@ _REFUSED = (
         "at the length 1 that the penalty asks for: choose one, or r1",
     ),
     (
-        lambda c: c.penalty_every > 1 and not c.penalties,
-        "--penalty-every without --penalties",
-        "there is no penalty to apply",
+        lambda c: not c.penalties and _given(c, "penalty_every", "penalty_weight"),
+        "--penalty-every or --penalty-weight without --penalties",
+        "there is no penalty to apply: add --penalties r1, or another",
     ),
     (
         lambda c: c.conditional and c.pack > 1,
@@ -120,12 +129,7 @@ _REFUSED = (
         "G would never face an earlier D: take more steps, or snapshots more often",
     ),
     (
-        # A dataclass has its defaults as attributes.
-        lambda c: (
-            not c.snapshots
-            and (c.snapshot_every, c.snapshot_select)
-            != (type(c).snapshot_every, type(c).snapshot_select)
-        ),
+        lambda c: not c.snapshots and _given(c, "snapshot_every", "snapshot_select"),
         "--snapshot-every or --snapshot-select without --snapshots",
         "there is none to take or to select from: add --snapshots 1",
     ),
@@ -133,6 +137,36 @@ _REFUSED = (
         lambda c: c.lookahead_every > c.steps,
         "--lookahead-every above --steps",
         "it would never return to the slow parameters",
+    ),
+    (
+        lambda c: not c.lookahead_every and _given(c, "lookahead_share"),
+        "--lookahead-share without --lookahead-every",
+        "there is nothing to return to: add --lookahead-every 5",
+    ),
+    (
+        lambda c: c.lookahead_every and c.clip_weights,
+        "--lookahead-every with --clip-weights",
+        "the slow parameters begin at the initial ones, which no update has clipped: "
+        "choose one",
+    ),
+    (
+        lambda c: c.model == "mlp" and _given(c, "width", "d_width", "g_width"),
+        "--width with --model mlp",
+        "it has no convolutions, whose channels that counts: use --hidden",
+    ),
+    (
+        lambda c: c.dataset in _DRAWN_FROM_POINTS and c.output == "tanh",
+        "--output tanh with the points of a mixture",
+        "they lie beyond [-1, 1], where G could not reach them: use --output identity",
+    ),
+    (
+        lambda c: (
+            c.game not in _ONE_GRADIENT
+            and EVALUATE & {c.of(p, "optimizer") for p in ("d", "g")}
+        ),
+        "an --optimizer that evaluates gradients itself, with such a --game",
+        "both choose the point that the gradient is taken at: use --game alternating "
+        "or simultaneous, or --optimizer adam",
     ),
 )
 

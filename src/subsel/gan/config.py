@@ -212,7 +212,7 @@ def resumed(config: Config) -> Config:
         UsageError: a field differs from the saved run's; names all that do.
     """
     free = {"resume", "run_dir", "data_dir"}  # where things are is not what the run is
-    saved = load(config.resume)
+    saved, config = load(config.resume), check(config)
     named = {field.name for field in dataclasses.fields(Config)} - free
     changed = [
         f"{name} was {getattr(saved, name)!r}, now {getattr(config, name)!r}"

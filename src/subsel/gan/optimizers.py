@@ -92,6 +92,9 @@ OPTIMIZERS = {
     "history_after": _after,
 }
 
+# Those that ask for gradients at other points than the one where the player is.
+EVALUATE = {"reflect"} | {name for name in OPTIMIZERS if name.startswith("ball_")}
+
 # (learning_rate, steps) -> what Optax takes as a learning rate
 SCHEDULES = {
     "constant": lambda lr, steps: lr,

@@ -7,18 +7,22 @@ one is run on reporting seeds that tuning never saw, and so are the defaults. Tu
 alone is also run on seeds of its own, for the targets.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from subsel.gan.ablation.contestants import CONTESTANTS, identity
+from subsel.gan.ablation.contestants import CONTESTANTS, configured, identity
+from subsel.gan.ablation.space import defaults
 from subsel.gan.ablation.tasks import TASKS
 from subsel.gan.ablation.trials import Protocol
+from subsel.gan.checks import check as check_config
 from subsel.gan.checks import one_of
 from subsel.lab.errors import UsageError
 
 PHASES = ("tune", "final", "target", "report", "default")
+_SAMPLES = 6  # at least, in a metric that has 5 neighbours of each
 TARGET = "adam"  # whose tuned median is the target
 # The first seed of each phase.
 _FIRST = dict(tune=0, final=5000, target=10_000, report=20_000, default=20_000)
@@ -81,6 +85,19 @@ def check(protocol: Protocol, tasks, contestants) -> None:
             f"{', '.join(map(str, sorted(costs)))} gradients a step: try "
             f"{max(round(protocol.budget / each), 1) * each}"
         )
+    for samples in ("curve_samples", "final_samples"):
+        if getattr(protocol, samples) < _SAMPLES:
+            flag = f"--{samples.replace('_', '-')} {getattr(protocol, samples)}"
+            raise UsageError(f"{flag}: expected {_SAMPLES} or more, to compare them")
+    for task, name in itertools.product(tasks, contestants):
+        run = configured(
+            *(TASKS[task], CONTESTANTS[name], defaults(CONTESTANTS[name].knobs)),
+            *(0, protocol.budget),
+        )
+        try:
+            check_config(run)
+        except UsageError as error:
+            raise UsageError(f"{name} on {task}: {error}") from None
 
 
 def jobs(
