@@ -108,8 +108,7 @@ FIELDS = {
     "tensorboard": st.booleans(),
 }
 # What every example has unless it is drawn: tiny, and no evaluation.
-TINY = {"hidden": (4,), "width": 2, "latent": 3, "steps": 3, "eval_every": 0}
-TINY |= {"batch_size": 4, "samples": 4}
+TINY = {"latent": 3, "steps": 3, "eval_every": 0, "batch_size": 4, "samples": 4}
 ELSEWHERE = {"data_dir", "run_dir", "resume"}  # where things are; test_train has them
 
 
@@ -124,9 +123,9 @@ def test_no_option_is_left_out():
     )
 )
 def test_any_configuration_trains_or_is_refused(options):
-    cfg = Config(**TINY | options)
-    if cfg.model != "mlp" and "hidden" not in options:
-        cfg = dataclasses.replace(cfg, hidden=None)
+    is_mlp = options.get("model", "mlp") == "mlp"
+    size = {"hidden": (4,)} if is_mlp else {"width": 2}
+    cfg = Config(**TINY | size | options)
     if cfg.snapshots > 0 and "snapshot_every" not in options:  # else after three steps
         cfg = dataclasses.replace(cfg, snapshot_every=1)
     with tempfile.TemporaryDirectory() as folder:

@@ -23,9 +23,9 @@ SNAPSHOTS = {"snapshots": 2, "snapshot_every": 1}
 
 def chosen(loss, regulariser, **options):
     """The configuration of one combination."""
-    tiny = {"width": 2, "latent": 3, "batch_size": BATCH}
-    if options.get("model", "mlp") == "mlp":
-        tiny["hidden"] = (4,)
+    tiny = {"latent": 3, "batch_size": BATCH}
+    is_mlp = options.get("model", "mlp") == "mlp"
+    tiny |= {"hidden": (4,)} if is_mlp else {"width": 2}
     return Config(
         loss=loss,
         penalties=LABELS[regulariser],
