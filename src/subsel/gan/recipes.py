@@ -161,7 +161,7 @@ def stacked_mnist() -> Config:
 
     ``recipes.py stacked-mnist --seeds 1``, 34 minutes on half a core. 971 modes and a
     reverse KL of 0.36 with 26,000 samples, where real ones have 1,000 and 0.026, and
-    PacDCGAN2 1,000 and 0.06 (Lin 2018). Better, and in 12 minutes on one core: 999 and
+    PacDCGAN2 1,000 and 0.06 (Lin 2018). Better, and in 15 minutes on one core: 999 and
     0.25 with ``train_gan.py --recipe stacked-mnist --width 32 --pack 2 --penalty-every
     4 --learning-rate 2e-3 --temperature 0.95 --steps 12000 --log-every 500 --eval-every
     3000`` (seed 0; 1,000 and 0.24 after 9,000). More was not tried.

@@ -81,7 +81,7 @@ def _curve(found, task, names, axes):
             own = [cell["curve"][key] for key in ("median", "low", "high")]
             _line(axes, cell["curve"]["gradients"], own, look, name, over=2 * top)
     axes.axhline(of["floor"], color=INK, lw=0.8, ls=":")
-    if of["target"] is not None:  # it is where the median of Adam's runs diverged
+    if of["target"] is not None:  # None: Adam's median diverged
         axes.axhline(of["target"], color=INK, lw=0.8, ls="--")
     if of["floor"] > 0:
         axes.set_yscale("log")
