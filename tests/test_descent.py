@@ -84,6 +84,24 @@ def test_gradient_sampling_solves_curved_valleys(name, dtype):
         assert (np.asarray(state.oracle.radius) < 1e-2).all()
 
 
+@pytest.mark.parametrize("flat", [1e-22, 1e-30])
+def test_gradients_may_differ_by_many_orders(flat):
+    """Steep on the right, all but flat on the left, so that x = 0 is the solution."""
+    f = lambda x: jnp.where(x[0] > 0, x[0], -flat * x[0])  # noqa: E731
+    tx, x, grad_fn = subsel.gradient_sampling(), jnp.array([0.3]), jax.grad(f)
+    state = tx.init(x)
+
+    @jax.jit
+    def update(x, state):
+        updates, state = tx.update(grad_fn(x), state, x, grad_fn=grad_fn, value_fn=f)
+        return x + updates, state
+
+    for _ in range(10):
+        x, state = update(x, state)
+    assert np.isfinite(x).all() and f(x) <= flat
+    assert state.oracle.radius < 0.1
+
+
 def test_where_it_is_stationary_it_stays_and_the_radius_shrinks():
     tx, x = subsel.gradient_sampling(radius=1.0, shrink=0.25), jnp.zeros(3)
     f = lambda x: jnp.sum(jnp.abs(x))  # noqa: E731

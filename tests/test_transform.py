@@ -144,6 +144,34 @@ def test_scale(scale, magnitude):
         )
 
 
+@pytest.mark.parametrize("magnitude", [1e-30, 1.0, 1e30])
+def test_a_hull_around_zero_is_not_left_for_what_rounding_leaves(magnitude):
+    """Three directions, at most 160 degrees apart, whose hull holds zero."""
+    rng = np.random.default_rng(0)
+    start, turns = rng.uniform(0, 2 * np.pi, 200), rng.uniform(100, 130, (200, 2))
+    angles = start + np.radians([np.zeros(200), turns[:, 0], turns.sum(1)])
+    sizes = rng.uniform(0.5, 2, angles.shape)
+    grads = sizes * np.stack([np.cos(angles), np.sin(angles)])  # [2, 3, 200]
+    tx = subsel.select_subgradient(subsel.stacked(), subsel.min_norm(), scale="unit")
+
+    @jax.vmap
+    def update(grads):
+        return tx.update(grads, tx.init(grads[0]))
+
+    def of(grads):
+        return update(jnp.float32(magnitude * np.moveaxis(grads, -1, 0).swapaxes(1, 2)))
+
+    updates, state = of(grads)
+    assert not updates.any() and state.report.fired.all()
+    assert not state.report.selected_norm.any()
+
+    # The same beside a common part: short, and yet no rounding.
+    along = np.append(grads, np.full((1, 3, 200), 1e-4), axis=0)
+    updates, state = of(along)
+    assert not state.report.fired.any()
+    np.testing.assert_allclose(updates, np.tile([0, 0, 1], (200, 1)), atol=0.02)
+
+
 def test_reports():
     grads = gradients(12)
     grads[5:7] = 0  # the mean of the last two is zero once

@@ -13,7 +13,7 @@ import optax
 from subsel import linalg
 from subsel.candidates import Candidates, Oracle, needed
 from subsel.minnorm import min_norm_weights
-from subsel.selection import min_norm
+from subsel.selection import cancels, longest_term, min_norm
 from subsel.transform import select_subgradient
 
 _BISECTIONS = 20  # of one cut; the last point is then taken as it is
@@ -32,7 +32,8 @@ class _Hull(NamedTuple):
     """The cuts found so far, in the first ``count`` of ``size`` rows."""
 
     rows: Any  # every leaf [size, ...]
-    gram: jax.Array  # of the rows over the scale
+    gram: jax.Array  # of rows[k] / scale[k]
+    scale: jax.Array
     distance: jax.Array
     count: jax.Array  # type: ignore[assignment]  # of a tuple, that is a method
     evaluations: jax.Array
@@ -96,17 +97,20 @@ def cuts(
             for name in ("params", "grad_fn", "value_fn")
         )
         reach, value = state.radius, value_fn(params)
-        scale = linalg.power_of_two(linalg.norm(updates))
 
         def shortest(hull):
             valid = jnp.arange(size) < hull.count
-            weights = min_norm_weights(hull.gram, valid) * valid
+            lengths = hull.scale * jnp.sqrt(jnp.diag(hull.gram))
+            gram = linalg.common_scale(hull.gram, hull.scale)
+            weights = min_norm_weights(gram, valid, lengths) * valid
             exact = jax.lax.Precision.HIGHEST
             u = jax.tree.map(
                 lambda x: jnp.tensordot(weights, x, 1, precision=exact), hull.rows
             )
             u = linalg.cast(u, updates)
-            return u, linalg.norm(u)
+            norm = linalg.norm(u)
+            zero = ~(norm > _NOTHING * jnp.max(lengths))
+            return u, norm, zero | cancels(norm, longest_term(weights, lengths), size)
 
         def point(u, norm, t):
             return linalg.add(params, linalg.resize(u, norm, -t))
@@ -142,9 +146,7 @@ def cuts(
             return t, g, tried
 
         def search(hull):
-            u, norm = shortest(hull)
-            longest = scale * jnp.sqrt(jnp.max(jnp.diag(hull.gram)))
-            zero = ~(norm > _NOTHING * longest)
+            u, norm, zero = shortest(hull)
             beyond = excess(u, norm, reach)
             accepted = ~zero & (beyond <= 0)
             ends = zero | accepted | (hull.count == size)
@@ -153,20 +155,20 @@ def cuts(
                 lambda: (jnp.zeros_like(reach), updates, jnp.int32(0)),
                 lambda: bisect(u, norm, beyond),
             )
-            grown = _join(hull, g, t, scale)
+            grown = _join(hull, g, t)
             hull = linalg.where(ends, hull, grown)
             return hull._replace(
                 done=ends, accepted=accepted, evaluations=hull.evaluations + tried
             )
 
-        first = _join(_empty(updates, size, scale.dtype), updates, 0, scale)
+        first = _join(_empty(updates, size), updates, 0)
         hull = jax.lax.while_loop(lambda hull: ~hull.done, search, first)
         return Candidates(
             rows=tuple(
                 jax.tree.map(lambda x, k=k: x[k], hull.rows) for k in range(size)
             ),
             gram=hull.gram,
-            scale=jnp.full(size, scale),
+            scale=hull.scale,
             valid=jnp.arange(size) < hull.count,
             age=jnp.zeros(size, jnp.int32),
             distance=hull.distance,
@@ -185,25 +187,30 @@ def cuts(
     return Oracle(init, propose, observe)
 
 
-def _empty(like, size, dtype):
+def _empty(like, size):
+    dtype = linalg.accumulator(like)
     rows = jax.tree.map(lambda x: jnp.zeros((size, *x.shape), x.dtype), like)
     none, no = jnp.zeros((), jnp.int32), jnp.zeros((), bool)
-    square, distance = jnp.zeros((size, size), dtype), jnp.zeros(size, dtype)
-    return _Hull(rows, square, distance, none, none, no, no)
+    square, number = jnp.zeros((size, size), dtype), jnp.zeros(size, dtype)
+    # The scale of nothing, which is 0 nowhere.
+    return _Hull(rows, square, linalg.power_of_two(number), number, none, none, no, no)
 
 
-def _join(hull, gradient, distance, scale):
+def _join(hull, gradient, distance):
     """The hull with one more row; its Gram matrix has one more row and column."""
     k = hull.count
-    rows = jax.tree.map(lambda x, new: x.at[k].set(new), hull.rows, gradient)
+    scale = linalg.power_of_two(linalg.norm(gradient))
+    hull = hull._replace(
+        rows=jax.tree.map(lambda x, new: x.at[k].set(new), hull.rows, gradient),
+        scale=hull.scale.at[k].set(scale),
+    )
     unit = linalg.scale(gradient, 1 / scale)
 
-    def product(row):
+    def product(row, scale):
         return linalg.inner(linalg.scale(row, 1 / scale), unit)
 
-    edge = jax.vmap(product, axis_size=len(hull.distance))(rows)
+    edge = jax.vmap(product)(hull.rows, hull.scale)
     return hull._replace(
-        rows=rows,
         gram=hull.gram.at[k, :].set(edge).at[:, k].set(edge),
         distance=hull.distance.at[k].set(distance),
         count=k + 1,

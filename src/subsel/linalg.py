@@ -106,6 +106,13 @@ def resize(tree, norm, length):
     return jax.tree.map(leaf, tree)
 
 
+def common_scale(gram, scale):
+    """A Gram matrix of ``rows[k] / scale[k]`` as that of rows over one factor, the
+    largest scale: nothing overflows, and what is lost is short beside the longest."""
+    relative = scale / jnp.max(scale)
+    return gram * relative[:, None] * relative[None, :]
+
+
 def cosine(a, b):
     """Of the angle between two pytrees; 0 where either is zero."""
     return jnp.clip(inner(*[resize(x, norm(x), 1.0) for x in (a, b)]), -1, 1)

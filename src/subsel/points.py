@@ -203,8 +203,7 @@ def _address(seed, context):
 def _relative_gram(rows):
     """The Gram matrix of two vectors, up to a factor that keeps it in range."""
     pair = from_rows(rows)
-    relative = pair.scale / jnp.max(pair.scale)
-    return pair.gram * relative[:, None] * relative[None, :]
+    return linalg.common_scale(pair.gram, pair.scale)
 
 
 def _check(who, size, reach):

@@ -15,6 +15,7 @@ from subsel.candidates import Candidates
 from subsel.minnorm import min_norm_weights
 
 KINDS = ("onehot", "simplex", "affine")
+_ROUNDING = 8  # for each vector of a sum
 
 
 class Geometry(NamedTuple):
@@ -138,8 +139,9 @@ def choose(select: Selector, candidates: Candidates, count: jax.Array) -> Choice
         ValueError: the selector's weights are not ``[K]``.
     """
     valid = candidates.valid
-    relative = candidates.scale / jnp.max(jnp.where(valid, candidates.scale, 0))
-    gram = candidates.gram * relative[:, None] * relative[None, :]
+    gram = linalg.common_scale(
+        candidates.gram, jnp.where(valid, candidates.scale, 0)
+    )
     geometry = Geometry(
         gram=jnp.where(valid[:, None] & valid[None, :], gram, 0),
         norm=jnp.where(valid, jnp.sqrt(jnp.diag(candidates.gram)), 0)
@@ -163,10 +165,13 @@ def choose(select: Selector, candidates: Candidates, count: jax.Array) -> Choice
     else:
         selected = linalg.combine(candidates.rows, weights)
         # No conditional, as in linalg.norm: its operands would have to lie in memory.
-        lengths = jnp.where(weights == 0, 0, jnp.abs(weights) * geometry.norm)
-        near = linalg.power_of_two(jnp.max(lengths))
+        longest = longest_term(weights, geometry.norm)
+        near = linalg.power_of_two(longest)
         unit = linalg.scale(selected, 1 / near)
         norm = near * jnp.sqrt(linalg.inner(unit, unit))
+        nothing = cancels(norm, longest, len(weights))
+        selected = jax.tree.map(lambda x: jnp.where(nothing, 0, x), selected)
+        norm = jnp.where(nothing, 0, norm)
     return Choice(
         selected=selected,
         norm=norm,
@@ -174,6 +179,20 @@ def choose(select: Selector, candidates: Candidates, count: jax.Array) -> Choice
         cosine=_cosine(candidates, weights),
         entropy=-jnp.sum(jax.scipy.special.xlogy(share, share)),
     )
+
+
+def longest_term(weights, norm):
+    """The length of the longest ``weights[k] * g_k``, by the lengths of the g_k."""
+    return jnp.max(jnp.where(weights == 0, 0, jnp.abs(weights) * norm))
+
+
+def cancels(norm, longest, size):
+    """Whether a combination of ``size`` vectors is zero, as far as rounding can tell.
+
+    Weights are known to a few units of rounding, so a combination that is shorter than
+    that share of its longest term has a direction of its own making.
+    """
+    return norm <= _ROUNDING * size * jnp.finfo(norm.dtype).eps * longest
 
 
 def _cosine(candidates: Candidates, weights):
