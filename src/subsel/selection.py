@@ -139,9 +139,7 @@ def choose(select: Selector, candidates: Candidates, count: jax.Array) -> Choice
         ValueError: the selector's weights are not ``[K]``.
     """
     valid = candidates.valid
-    gram = linalg.common_scale(
-        candidates.gram, jnp.where(valid, candidates.scale, 0)
-    )
+    gram = linalg.common_scale(candidates.gram, jnp.where(valid, candidates.scale, 0))
     geometry = Geometry(
         gram=jnp.where(valid[:, None] & valid[None, :], gram, 0),
         norm=jnp.where(valid, jnp.sqrt(jnp.diag(candidates.gram)), 0)

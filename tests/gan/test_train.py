@@ -182,11 +182,12 @@ def test_kill_and_resume_is_the_undisturbed_run(undisturbed, tmp_path, moment):
     assert not [name for name in names if "tmp" in name or "part" in name]
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_saves_and_says_how_to_go_on(number, tmp_path):
     run_dir = tmp_path / "run"
     process = start("--run-dir", run_dir, *SMALL, "--steps", "100000")
     wait_for(lambda: len(record.read(run_dir)) >= 50, process)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert f"--resume {run_dir}" in err and "Traceback" not in err

@@ -6,6 +6,7 @@ In one file because no other module may talk to the terminal and to the clock.
 import contextlib
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import jax
@@ -27,7 +28,7 @@ def train(cfg: Config) -> Path:
     Raises:
         UsageError: the configuration, the data or the folder is not usable.
         RunError: training cannot go on; says what was saved.
-        KeyboardInterrupt: Ctrl-C, after a checkpoint.
+        KeyboardInterrupt: Ctrl-C or SIGTERM, after a checkpoint.
     """
     with contextlib.ExitStack() as alone:
         with hosts.watched("start again"):
@@ -262,28 +263,29 @@ def _last_checkpoint(run_dir: Path, done: int) -> str:
 
 @contextlib.contextmanager
 def _interrupt_between_reports():
-    """Yields whether Ctrl-C was pressed; a second one interrupts at once.
+    """Yields whether Ctrl-C was pressed, or the process was asked to end, as a cluster
+    does before it takes a machine back; a second time interrupts at once.
 
     The state is donated to the program while that runs, so the only states that can be
     saved are those between reports.
     """
-    pressed = []
+    asked = []
 
     def handler(number, frame):
-        if pressed:
+        if asked:
             raise KeyboardInterrupt("stopped at once; the last report was saved")
-        pressed.append(number)
+        asked.append(number)
         sys.stderr.write("\nstopping after this report; Ctrl-C again stops at once\n")
 
+    signals = signal.SIGINT, signal.SIGTERM
+    if threading.current_thread() is not threading.main_thread():
+        signals = ()  # somebody else's business
+    previous = {number: signal.signal(number, handler) for number in signals}
     try:
-        previous = signal.signal(signal.SIGINT, handler)
-    except ValueError:  # not the main thread: signals are somebody else's business
-        yield lambda: False
-        return
-    try:
-        yield lambda: bool(pressed)
+        yield lambda: bool(asked)
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, before in previous.items():
+            signal.signal(number, before)
 
 
 @contextlib.contextmanager
