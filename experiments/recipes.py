@@ -113,7 +113,7 @@ def measure(cfg: Config, folder: Path) -> dict:
 
 
 def table(report: dict) -> str:
-    """A line for each cell, and the median of each recipe."""
+    """A line for each cell; of each recipe, the medians, and those of real samples."""
     lines, of = [], {}
     for cell, found in report["cells"].items():
         of.setdefault(cell.split("/")[0], []).append(found)
@@ -123,11 +123,9 @@ def table(report: dict) -> str:
         lines += [f"{'':10}" + "".join(f"{metric:>14}" for metric in shown)]
         for seed, row in enumerate(rows, start=1):
             lines.append(_line(f"seed {seed}", [row["final"][m] for m in shown]))
-        medians = np.median(
-            np.array([[r["final"][m] for m in shown] for r in rows], float), axis=0
-        )
-        lines.append(_line("median", medians))
-        lines.append(_line("real", [rows[0]["real"][m] for m in shown]))
+        for label, of_what in {"median": "final", "real": "real"}.items():
+            every = np.array([[r[of_what][m] for m in shown] for r in rows], float)
+            lines.append(_line(label, np.median(every, axis=0)))
     return "\n".join(lines)
 
 

@@ -767,3 +767,23 @@ def test_mixture_draws_have_the_stated_spread(name):
     assert abs(np.corrcoef(noise.T)[0, 1]) < 5 / np.sqrt(n)
     assert stats.kstest(noise[:, 0] / dataset.noise, "norm").pvalue > 1e-4
     np.testing.assert_allclose(drawn.mean(axis=0), 0, atol=5 * 3 / np.sqrt(n))
+
+
+def test_real_images_are_none_of_them_twice():
+    rows = np.arange(100, dtype=np.float32).reshape(100, 1, 1, 1)
+    dataset = data.Dataset("ours", rows, np.zeros(100, np.int32), 0.0)
+    seen = np.zeros(100)
+    for seed in range(200):
+        taken = np.asarray(data.real(dataset, jax.random.key(seed), 30)).ravel()
+        assert len(set(taken)) == 30
+        seen[taken.astype(int)] += 1
+    # Each is in 60 of the 200 on average; hypergeometric, so below binomial spread.
+    assert stats.chisquare(seen).pvalue > 1e-4
+    assert data.real(dataset, jax.random.key(0), 101).shape == (101, 1, 1, 1)
+
+
+def test_real_points_and_stacks_are_draws():
+    dataset = data.load("ring")
+    drawn = data.real(dataset, jax.random.key(1), 500)
+    np.testing.assert_array_equal(drawn, data.draw(dataset, jax.random.key(1), 500)[0])
+    assert len(np.unique(np.asarray(drawn), axis=0)) == 500

@@ -115,6 +115,20 @@ def draw(dataset: Dataset, key: jax.Array, count: int) -> tuple[jax.Array, jax.A
     return batch(rows, labels, key, count, noise=dataset.noise, stack=dataset.stack)
 
 
+def real(dataset: Dataset, key: jax.Array, count: int) -> jax.Array:
+    """``count`` real samples, for what a perfect generator would score.
+
+    Images that are not stacked are taken without replacement, for no generator makes
+    the same one twice: repeated ones look less diverse than the data are. As
+    :func:`draw` draws them where there are fewer than ``count``.
+    """
+    rows = dataset.rows
+    if dataset.noise or dataset.stack > 1 or count > len(rows):
+        return draw(dataset, key, count)[0]
+    index = jax.random.permutation(key, len(rows))[:count]
+    return scaled(jnp.asarray(rows)[index])
+
+
 def scaled(rows):
     """Rows as networks see them: uint8 from 0..255 to [-1, 1], float as it is.
 

@@ -58,9 +58,10 @@ def evaluation(cfg: Config, playing: Game) -> Evaluation:
         classified = None
     else:
         measure, count, protocol, classified = _of_images(cfg, playing)
-    real = functools.partial(data.draw, playing.dataset)
     # of the data, without the data
-    labels = jax.jit(lambda key, count: real(key, count)[1], static_argnums=1)
+    labels = jax.jit(
+        lambda key, count: data.draw(playing.dataset, key, count)[1], static_argnums=1
+    )
 
     def drawn(state, count):
         key = jax.random.fold_in(_unplaced(state.key), step.EVALUATION)
@@ -93,7 +94,7 @@ def evaluation(cfg: Config, playing: Game) -> Evaluation:
 
     def floor() -> dict:
         key = jax.random.fold_in(jax.random.key(cfg.seed), step.EVALUATION)
-        found = measure(real(key, count)[0], key)
+        found = measure(data.real(playing.dataset, key, count), key)
         return {name: float(value) for name, value in found.items()}
 
     return Evaluation(due, run, glance, floor)

@@ -57,7 +57,7 @@ def judge(task: Task, data_dir: str | None, counts: tuple) -> Judge:
         jax.jit(functools.partial(_of_generators, task.config, own, of, count))
         for of, count in zip((primary, measure), counts, strict=True)
     ]
-    real, _ = data.draw(own.dataset, jax.random.key(_DIRECTIONS), counts[1])
+    real = data.real(own.dataset, jax.random.key(_DIRECTIONS), counts[1])
     floor = {name: float(x) for name, x in jax.jit(measure)(real).items()}
     return Judge(
         *compiled,
