@@ -407,26 +407,61 @@ def three_steps(name, params, state):
     return jax.lax.scan(body, state, jnp.arange(3.0))
 
 
-def sharded_equals_unsharded():
+def sharded_equals_unsharded(kind, names):
     """Runs in a child process that has four devices."""
     assert jax.device_count() == 4
-    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("x",))
+    kind = jax.sharding.AxisType[kind]
+    mesh = jax.make_mesh((4,), ("x",), axis_types=(kind,))
+    jax.set_mesh(mesh)
     rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("x"))
-    whole = {"a": jnp.arange(8.0) - 3, "b": jnp.linspace(-1, 1, 32).reshape(8, 4)}
+    whole = {"a": np.arange(8.0) - 3, "b": np.linspace(-1, 1, 32).reshape(8, 4)}
+    whole = jax.tree.map(np.float32, whole)
     split = jax.device_put(whole, rows)
-    for name in "distances", "aggregate", "stacked", "expand", "ladder":
+    for name in names:
         run = jax.jit(functools.partial(three_steps, name))
         state = make(name).init(split)
         actual = run(split, state)
+        whole = jax.tree.map(jnp.asarray, whole)
         assert_close(actual, run(whole, make(name).init(whole)))
         for leaf in jax.tree.leaves((state, actual[0])):
             if leaf.shape in {(8,), (8, 4)}:
                 assert leaf.sharding.is_equivalent_to(rows, leaf.ndim), name
 
 
-def test_sharded_parameters_on_four_devices():
+def each_device_by_itself(names):
+    """Runs in a child process that has four devices: parameters of its own on each."""
+    mesh = jax.make_mesh((4,), ("x",))
+    spec = jax.sharding.PartitionSpec("x")
+    stack = {"a": np.float32(np.arange(12).reshape(4, 3) - 3)}
+    there = jax.device_put(stack, jax.sharding.NamedSharding(mesh, spec))
+    for name in names:
+
+        def run(params, name=name):
+            params = jax.tree.map(lambda x: x[0], params)
+            out, state = [], make(name).init(params)
+            for t in range(3):
+                grads = jax.tree.map(lambda x, t=t: (x - t) * (t != 1), params)
+                updates, state = stepper(name)(grads, state, params)
+                out.append(updates["a"])
+            return jnp.stack(out)[None]
+
+        split = jax.jit(jax.shard_map(run, mesh=mesh, in_specs=spec, out_specs=spec))
+        alone = [jax.jit(run)({"a": stack["a"][i : i + 1]})[0] for i in range(4)]
+        assert_close(np.asarray(split(there)), np.stack(alone))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "sharded_equals_unsharded('Auto', names)",
+        "sharded_equals_unsharded('Explicit', names)",
+        "each_device_by_itself(names)",
+    ],
+)
+def test_on_four_devices(call):
     here = pathlib.Path(__file__)
-    code = f"import {here.stem} as t; t.sharded_equals_unsharded()"
+    names = ["distances", "aggregate", "stacked", "expand", "ladder", "cuts", "explore"]
+    code = f"import {here.stem} as t; names = {names}; t.{call}"
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "4", "JAX_PLATFORMS": "cpu"}
     subprocess.run(
         [sys.executable, "-c", code], cwd=here.parent, env=environment, check=True

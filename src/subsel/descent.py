@@ -96,7 +96,9 @@ def cuts(
             needed(context, name, "cuts()")
             for name in ("params", "grad_fn", "value_fn")
         )
-        reach, value = state.radius, value_fn(params)
+        value = value_fn(params)
+        none = linalg.nought(updates)
+        reach, tries = none + state.radius, linalg.nought(updates, jnp.int32)
 
         def shortest(hull):
             valid = jnp.arange(size) < hull.count
@@ -137,12 +139,8 @@ def cuts(
                 *_, found, tried = carry
                 return ~found & (tried < _BISECTIONS)
 
-            none = jnp.zeros_like(reach)
-            *_, t, g, _, tried = jax.lax.while_loop(
-                searching,
-                body,
-                (none, reach, beyond, none, updates, False, jnp.int32(0)),
-            )
+            first = none, reach, beyond, none, updates, none != 0, tries
+            *_, t, g, _, tried = jax.lax.while_loop(searching, body, first)
             return t, g, tried
 
         def search(hull):
@@ -152,7 +150,7 @@ def cuts(
             ends = zero | accepted | (hull.count == size)
             t, g, tried = jax.lax.cond(
                 ends,
-                lambda: (jnp.zeros_like(reach), updates, jnp.int32(0)),
+                lambda: (none, updates, tries),
                 lambda: bisect(u, norm, beyond),
             )
             grown = _join(hull, g, t)
@@ -161,7 +159,7 @@ def cuts(
                 done=ends, accepted=accepted, evaluations=hull.evaluations + tried
             )
 
-        first = _join(_empty(updates, size), updates, 0)
+        first = _join(_empty(updates, size), updates, none)
         hull = jax.lax.while_loop(lambda hull: ~hull.done, search, first)
         return Candidates(
             rows=tuple(
@@ -188,10 +186,10 @@ def cuts(
 
 
 def _empty(like, size):
-    dtype = linalg.accumulator(like)
-    rows = jax.tree.map(lambda x: jnp.zeros((size, *x.shape), x.dtype), like)
-    none, no = jnp.zeros((), jnp.int32), jnp.zeros((), bool)
-    square, number = jnp.zeros((size, size), dtype), jnp.zeros(size, dtype)
+    rows = jax.tree.map(lambda x: jnp.stack([jnp.zeros_like(x)] * size), like)
+    none, no = (linalg.nought(like, dtype) for dtype in (jnp.int32, bool))
+    number = jnp.stack([linalg.nought(like)] * size)
+    square = jnp.stack([number] * size)
     # The scale of nothing, which is 0 nowhere.
     return _Hull(rows, square, linalg.power_of_two(number), number, none, none, no, no)
 
@@ -201,7 +199,11 @@ def _join(hull, gradient, distance):
     k = hull.count
     scale = linalg.power_of_two(linalg.norm(gradient))
     hull = hull._replace(
-        rows=jax.tree.map(lambda x, new: x.at[k].set(new), hull.rows, gradient),
+        rows=jax.tree.map(
+            lambda rows, new: jax.lax.dynamic_update_index_in_dim(rows, new, k, 0),
+            hull.rows,
+            gradient,
+        ),
         scale=hull.scale.at[k].set(scale),
     )
     unit = linalg.scale(gradient, 1 / scale)
@@ -260,7 +262,8 @@ def gradient_sampling(
         selected, following = selection.update(
             updates, state, params, value_fn=value_fn, **extra_args
         )
-        norm, reach = following.report.selected_norm, state.oracle.radius
+        norm = following.report.selected_norm
+        reach = jnp.zeros_like(norm) + state.oracle.radius
         value = value_fn(params)
 
         def descends(t):

@@ -37,6 +37,12 @@ def inner(a, b):
     return sum(jax.tree.leaves(jax.tree.map(leaf, a, b)), jnp.zeros((), dtype))
 
 
+def nought(tree, dtype=None):
+    """0 of the kind that the norm is, which varies over the devices of a ``shard_map``
+    where the tree does: what a loop carries has to do so from its first pass on."""
+    return jnp.zeros_like(inner(tree, tree), dtype)
+
+
 @jax.jit  # without it, a call outside of jit would compile the branches anew
 def norm(tree):
     """Euclidean norm of a pytree, without underflow or overflow of the squares.
@@ -168,8 +174,8 @@ def unit_ball(key, tree):
     leaves, structure = jax.tree.flatten(tree)
     direction_key, radius_key = jax.random.split(key)
     keys = jax.random.split(direction_key, max(len(leaves), 1))
-    draws = [
-        jax.random.normal(k, x.shape, x.dtype)
+    draws = [  # sharded as the leaf is, by the zeros
+        jax.random.normal(k, x.shape, x.dtype) + jnp.zeros_like(x)
         for k, x in zip(keys, leaves, strict=False)
     ]
     size = sum(x.size * (2 if jnp.iscomplexobj(x) else 1) for x in leaves)

@@ -167,9 +167,9 @@ def expand(
             return zero.fired & (alive == 0) & (reach <= last)
 
         zeros = jax.tree.map(jnp.zeros_like, update)
-        first = jnp.asarray(at(radius, context.count), linalg.accumulator(update))
+        first = linalg.nought(update) + at(radius, context.count)
         last = jnp.minimum(cap, jnp.finfo(first.dtype).max)
-        none = jnp.zeros((), jnp.int32)
+        none = linalg.nought(update, jnp.int32)
         total, alive, _, tried = jax.lax.while_loop(
             searching, ball, (zeros, none, first, none)
         )
@@ -180,7 +180,7 @@ def expand(
         update, spent = jax.lax.cond(
             zero.fired,
             lambda update: search(update, zero, context),
-            lambda update: (update, jnp.zeros((), jnp.int32)),
+            lambda update: (update, linalg.nought(update, jnp.int32)),
             update,
         )
         return update, ExpandState(state.evaluations + spent)
