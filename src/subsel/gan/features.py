@@ -1,8 +1,8 @@
 """Named feature networks: small classifiers that the project trains itself.
 
 A distance between images means something only together with the network whose features
-it is taken in. Here each has a name that says how it was made, and is made again from
-the data wherever it is not in the cache.
+it is taken in. Here each has a name that says how it was made and what came of it, and
+is made again from the data wherever it is not in the cache.
 """
 
 import contextlib
@@ -43,7 +43,8 @@ _SCALED_ON = 10_000  # of the rows that it was trained on
 class Features(NamedTuple):
     """A trained classifier, as the function that metrics of images need."""
 
-    name: str  # the data set and a hash of how it was made: "mnist-3f2a91c0"
+    # The data set, hashes of how it was made and of its weights: "mnist-3f2a91c0-d41d".
+    name: str
     accuracy: float  # on the test split
     # [N, H, W, C] in [-1, 1] -> features [N, d], logits [N, classes]. The features are
     # scaled to a mean square of 1 on the data, or distances would have no known unit.
@@ -66,7 +67,8 @@ def network(
     It is a function of the data, the recipe, the version of JAX and the kind of device,
     and its name has their hash: another version may draw other random numbers and sums
     in another order, after which training ends in other weights. A machine with another
-    number of cores may do so too; ``accuracy`` is then the same within noise.
+    number of cores may do so too. ``accuracy`` is then the same within noise, but
+    distances are not, by up to a third; so the name ends with a hash of the weights.
 
     Args:
         name: of the data set; with a floor in ``FLOORS`` or without.
@@ -78,14 +80,15 @@ def network(
         RunError: its accuracy on the test split is below the floor of the data set.
     """
     made = digest(train, test)
-    named = f"{name.replace('/', '-')}-{made}"
+    stem = f"{name.replace('/', '-')}-{made}"
     classes = 1 + int(max(train[1].max(), test[1].max()))
     size = "small" if max(train[0].shape[1:-1]) <= 8 else "large"
     module = Classifier(classes, **RECIPE[size])
-    path = cache.folder() / f"features-{named}.npz"
+    path = cache.folder() / f"features-{stem}.npz"
     init = functools.partial(_init, module)
     kept = _read(path, jax.eval_shape(init, train[0][:1]))
     params = _train(name, module, *train) if kept is None else kept
+    named = f"{stem}-{_hash(*map(np.asarray, jax.tree.leaves(params)))[:4]}"
     apply = jax.jit(functools.partial(module.apply, params))
     accuracy = _accuracy(apply, *test)
     floor = FLOORS.get(name.partition(":")[0], 0.0)
@@ -105,11 +108,15 @@ def digest(
 ) -> str:
     """Eight hexadecimal digits of all that a network is made of."""
     how = (sorted(RECIPE.items()), jax.__version__, jax.default_backend())
-    made = hashlib.sha256(repr(how).encode())
-    for array in (*train, *test):
+    return _hash(*train, *test, start=repr(how))[:8]
+
+
+def _hash(*arrays, start=""):
+    made = hashlib.sha256(start.encode())
+    for array in arrays:
         made.update(repr((array.shape, array.dtype.str)).encode())
         made.update(np.ascontiguousarray(array))
-    return made.hexdigest()[:8]
+    return made.hexdigest()
 
 
 def compute(
