@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import json
 import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -198,10 +199,12 @@ def test_a_run_that_diverges_is_the_worst_and_stays_in():
 def test_images_are_judged_by_the_metrics_of_a_run():
     """The floor of digits is what evaluate.py finds for the same real samples."""
     task = TASKS["digits"]
-    real = judges.floor(task, None, (100, 10_000))
+    judge = judges.judge(task, None, (100, 10_000))
+    real = judge.floor
     assert {"frechet", "density", "coverage", "classes"} <= real.keys()
     assert 0.05 < real["frechet"] < 0.4 and real["classes"] == 10
     assert judges.shape(task, None) == (8, 8, 1)
+    assert re.search(r"599 samples.*digits-[0-9a-f]{8}-[0-9a-f]{4}", judge.protocol)
 
 
 # Studies

@@ -43,6 +43,7 @@ def _pair(improvement, side):
 def _cell(shape, score, against=None):
     rng = np.random.default_rng(0)
     return {"against": against or {}} | {
+        "judges": ["9 samples, net-1"],
         "point": {"learning_rate": 0.000123456, "b1": 0.0},
         "edges": [],
         "values": [0.2, 0.3, 0.4, 0.5],
@@ -103,7 +104,7 @@ def _found():
         real = {"metric": 0.1, "high_quality": 0.999}
         tasks[task] = {"about": "easy", "primary": "metric", "real": real}
         tasks[task] |= {"floor": 0.1, "untrained": 2.0, "target": 0.4, "shape": shape}
-        tasks[task]["target_at"] = 0.75
+        tasks[task] |= {"target_at": 0.75, "judge": "9 samples, net-1"}
         cells["adam"][task] = _cell(shape, 0.6)
         cells["turn"][task] = _cell(shape, 0.8, {"adam": _pair([0.7, 0.55, 0.9], 1)})
     cells["turn"]["ring"]["against"][EVIL] = _pair([1.0, 1.0, 1.0], 1)
@@ -290,6 +291,21 @@ def test_a_task_without_a_target_has_a_report(found, tmp_path):
     found["tasks"]["ring"]["target"] = None
     report.write(found, tmp_path, COMMAND, MACHINE)
     assert "out of reach" in (tmp_path / "report.md").read_text()
+
+
+def test_runs_in_other_features_are_named(found, tmp_path):
+    """As those of a cluster whose machines trained networks of their own."""
+
+    def said():
+        report.write(found, tmp_path, COMMAND, MACHINE)
+        return (tmp_path / "report.md").read_text()
+
+    text = said()
+    assert "Measured on 9 samples, net-1" in text and "Measured elsewhere" not in text
+    found["cells"]["turn"]["ring"]["judges"] = []  # of a store from before
+    assert "Measured elsewhere" not in said()
+    found["cells"]["turn"]["ring"]["judges"] = ["9 samples, net-1", "9 samples, net-2"]
+    assert said().count("turn: 9 samples, net-2") == 1
 
 
 def test_a_study_that_has_only_begun_has_a_report(found, tmp_path):

@@ -130,12 +130,13 @@ def _of_task(protocol, task, results, data_dir):
     primary = TASKS[task].primary
     at = math.ceil(_TARGET_AT * protocol.segments) - 1
     counts = protocol.curve_samples, protocol.final_samples
-    real = judges.floor(TASKS[task], data_dir, counts)
+    judge = judges.judge(TASKS[task], data_dir, counts)
     return {
         "about": TASKS[task].about,
+        "judge": judge.protocol,
         "primary": primary,
-        "real": real,
-        "floor": real[primary],
+        "real": judge.floor,
+        "floor": judge.floor[primary],
         "untrained": float(np.median([run["start"] for run in reports])),
         "target": plain(np.median([number(run["curve"][at]) for run in goal])),
         "target_at": (at + 1) / protocol.segments,
@@ -168,6 +169,7 @@ def _of_pair(protocol, task, name, of_task, results):
     finite = [run["final"] for run in runs if run["final"]]
     averaged = [number((run["averaged"] or {}).get(primary)) for run in runs]
     return {
+        "judges": sorted({run["judge"] for run in runs if "judge" in run}),
         "point": _applied(contestant, runs[0]["point"]),
         "edges": edges(contestant.knobs, protocol.trials, found, contestant.unused),
         "values": plain(values),

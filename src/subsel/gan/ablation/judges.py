@@ -106,11 +106,6 @@ def _of_generators(cfg, own, measure, count, generators, keys):
     return jax.lax.map(one, (generators, keys))
 
 
-def floor(task: Task, data_dir: str | None, counts: tuple) -> dict[str, float]:
-    """What real samples score in place of generated ones."""
-    return judge(task, data_dir, counts).floor
-
-
 def shape(task: Task, data_dir: str | None) -> tuple[int, ...]:
     """Of one sample."""
     return playing(task.config, data_dir).dataset.shape

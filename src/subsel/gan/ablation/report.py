@@ -83,8 +83,20 @@ def _task(found, task) -> Iterator[Block]:
     yield Paragraph(
         f"{of['about']}. The primary metric is {of['primary']}, smaller is better: "
         f"{number(of['untrained'])} of an untrained generator, {number(of['floor'])} "
-        f"of real samples; the target is {number(of['target'], 'out of reach')}."
+        f"of real samples; the target is {number(of['target'], 'out of reach')}. "
+        f"Measured on {of['judge']}."
     )
+    by_another = {
+        name: ", ".join(others)
+        for name, cell in cells.items()
+        if (others := [judge for judge in cell["judges"] if judge != of["judge"]])
+    }
+    if by_another:  # feature networks are trained on each machine
+        yield Paragraph(
+            "Measured elsewhere, in features with other weights, whose distances are "
+            "not to be compared with the others':"
+        )
+        yield Items([f"{name}: {judge}" for name, judge in by_another.items()])
     columns = ["contestant", of["primary"], "score", "P(better than Adam)"]
     columns += [
         "p (Holm)",

@@ -127,8 +127,9 @@ def run(
         Of each member, a dictionary of JSON data: ``curve`` of the primary metric, the
         ``final`` metrics and those ``averaged`` (of the mean of G over steps), the
         untrained one's ``start``, ``finished`` steps, mean ``cosine`` between selection
-        and plain gradient, ``seconds``, and of these ``compiling``, a share of the
-        program's each. Not finite is None; a member that diverged has no final metrics.
+        and plain gradient, the ``judge``, ``seconds``, and of these ``compiling``, a
+        share of the program's each. Not finite is None; a member that diverged has no
+        final metrics.
     """
     begun = time.perf_counter()
     own, cfgs = _prepared(task, contestant, members, protocol, data_dir)
@@ -152,6 +153,7 @@ def run(
     shown = np.asarray(own.draw(states, task.config.samples)) if reported else ()
     seconds = time.perf_counter() - begun
     shared = {
+        "judge": own.judge.protocol,
         "seconds": round(seconds / len(members), 4),
         "compiling": round(max(times[0] - np.median(times), 0.0) / len(members), 4),
     }
