@@ -492,6 +492,14 @@ def test_tanh_bounds_the_samples_and_identity_does_not():
     assert largest["tanh"] <= 1 < largest["identity"]
 
 
+@pytest.mark.parametrize("end", [2.0, -2.0])
+def test_between_vectors_on_one_line_the_walk_is_straight(end):
+    points = models.great_circle(np.array([[1.0]]), np.array([[end]]), 5)
+    np.testing.assert_allclose(points[:, 0], np.linspace(1, end, 5), atol=1e-5)
+    row = np.array([[0.3, 0.7]])  # whose cosine with itself is above 1 by rounding
+    np.testing.assert_allclose(models.great_circle(row, 3 * row, 3)[1], 2 * row[0])
+
+
 def test_great_circle_keeps_ends_length_and_equal_angles():
     a, b = np.array([[3.0, 0.0]]), np.array([[0.0, 3.0]])
     points = models.great_circle(a, b, 7)

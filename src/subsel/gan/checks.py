@@ -211,8 +211,15 @@ def one_of(field: str, name: str, names) -> None:
         )
 
 
+def seed(number: int) -> None:
+    """Raises UsageError where no key of JAX can be made of ``number``."""
+    if not 0 <= number < 2**32:
+        raise UsageError(f"--seed {number}: expected 0 or more, below 2**32")
+
+
 def _check_each(config):
     """Every option alone; None, where it is allowed, stands for another's value."""
+    seed(config.seed)
     given = {k: v for k, v in vars(config).items() if v is not None}
     for field, names in _NAMES.items():
         value = given.get(field, ())
@@ -233,7 +240,6 @@ def _check_each(config):
         for field in ("lookahead_every", "eval_every", "snapshots")
     }
     ranges["eval_samples"] = (lambda x: x > 5, "6 or more, of which each has 5 others")
-    ranges["seed"] = (lambda x: 0 <= x < 2**32, "0 or more, below 2**32")
     ranges["lookahead_share"] = (lambda x: 0 < x <= 1, "a number above 0, up to 1")
     for field in ranges.keys() & given.keys():
         fine, expected = ranges[field]

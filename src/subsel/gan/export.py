@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from subsel.gan import data, features, game, step
+from subsel.gan import checks, data, features, game, step
 from subsel.lab.errors import UsageError
 
 _CHUNK = 500  # samples drawn at once
@@ -59,6 +59,7 @@ def export(
     """
     if count < 1:
         raise UsageError(f"--count {count}: expected 1 or more")
+    checks.seed(seed)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UsageError(
             f"--out {out} is not an empty folder: choose another, since a program that "

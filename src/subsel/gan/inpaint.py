@@ -28,8 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from subsel.gan import checkpoint, config, data, game, pictures, step
-from subsel.gan.checks import one_of
+from subsel.gan import checkpoint, checks, config, data, game, pictures, step
 from subsel.gan.models import Variables
 from subsel.gan.objective import Pair
 from subsel.gan.optimizers import OPTIMIZERS, Numbers
@@ -75,7 +74,7 @@ def visible(kind: str, shape: tuple[int, ...], count: int = 1, seed: int = 0):
     Raises:
         UsageError: an unknown kind, or top and bottom of a signal.
     """
-    one_of("mask", kind, MASKS)
+    checks.one_of("mask", kind, MASKS)
     space = shape[:-1]
     if kind in ("top", "bottom") and len(space) < 2:
         raise UsageError(f"--mask {kind}: a signal has none; use left or right")
@@ -233,8 +232,8 @@ def inpaint(
 
 
 def _check(cfg, search, seed):
-    one_of("optimizer", search.optimizer, OPTIMIZERS)
-    one_of("loss", search.loss, LOSSES)
+    checks.one_of("optimizer", search.optimizer, OPTIMIZERS)
+    checks.one_of("loss", search.loss, LOSSES)
     for name in ("steps", "restarts"):
         if getattr(search, name) < 1:
             raise UsageError(f"--{name} {getattr(search, name)}: expected 1 or more")
@@ -242,8 +241,7 @@ def _check(cfg, search, seed):
         if not 0 <= getattr(search, name) < np.inf:
             flag = name.replace("_", "-")
             raise UsageError(f"--{flag} {getattr(search, name)}: expected 0 or more")
-    if seed < 0:
-        raise UsageError(f"--seed {seed}: expected 0 or more")
+    checks.seed(seed)
     if cfg.pack > 1 and search.realism:
         raise UsageError(
             f"D of this run judges {cfg.pack} samples together: use --realism 0"

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from subsel.gan import config, game, models, pictures, step
+from subsel.gan import checks, config, game, models, pictures, step
 from subsel.lab.errors import UsageError
 
 
@@ -55,10 +55,12 @@ def draw(
     ``temperature`` takes the place of the run's own.
 
     Raises:
-        UsageError: not a run, no such checkpoint, a size below 1 or no temperature.
+        UsageError: not a run, no such checkpoint, a size below 1, or no seed or
+            temperature.
     """
     if rows < 1 or columns < 1:
         raise UsageError(f"--rows {rows} --columns {columns}: expected 1 or more")
+    checks.seed(seed)
     cfg, playing, state = game.restored(run_dir, at, temperature)
     key = jax.random.key(seed)
     if interpolate:

@@ -13,11 +13,18 @@ def great_circle(start, end, count: int) -> jax.Array:
         \frac{\sin((1 - t)\theta)}{\sin\theta} a + \frac{\sin(t\theta)}{\sin\theta} b
 
     which keeps the length that normal vectors have in high dimension (Shoemake,
-    Animating rotation with quaternion curves, 1985). Returns ``[R * count, L]``.
+    Animating rotation with quaternion curves, 1985). Between vectors on one line, which
+    many circles share, the walk is straight. Returns ``[R * count, L]``.
     """
     length = jnp.linalg.norm(start, axis=1) * jnp.linalg.norm(end, axis=1)
-    theta = jnp.arccos(jnp.sum(start * end, axis=1) / length)[:, None, None]
+    cosine = jnp.clip(jnp.sum(start * end, axis=1) / length, -1, 1)
+    theta = jnp.arccos(cosine)[:, None, None]
     t = jnp.linspace(0, 1, count)[None, :, None]
     a, b = start[:, None, :], end[:, None, :]
-    points = jnp.sin((1 - t) * theta) * a + jnp.sin(t * theta) * b
-    return (points / jnp.sin(theta)).reshape(-1, start.shape[1])
+    sine = jnp.sin(theta)
+    straight = jnp.abs(sine) < 1e-3  # where float32 has lost the quotients
+    sine = jnp.where(straight, 1, sine)
+    shares = [
+        jnp.where(straight, way, jnp.sin(way * theta) / sine) for way in (1 - t, t)
+    ]
+    return (shares[0] * a + shares[1] * b).reshape(-1, start.shape[1])
