@@ -359,8 +359,11 @@ def test_a_read_only_folder_is_refused(undisturbed, read_only):
             train.train(dataclasses.replace(cfg, **change))
     with pytest.raises(UsageError, match="cannot be written: Read-only file"):
         sample.draw(run_dir, False, rows=1, columns=2, seed=0)
+
+
+def test_a_seed_that_no_key_can_be_made_of(undisturbed):
     with pytest.raises(UsageError, match=f"--seed {2**64}: expected 0 or more, below"):
-        sample.draw(run_dir, False, rows=1, columns=2, seed=2**64)
+        sample.draw(undisturbed[0], False, rows=1, columns=2, seed=2**64)
 
 
 EVALUATED = ["--steps", "50", "--eval-every", "50", "--tensorboard"]
