@@ -84,6 +84,37 @@ def test_gradient_sampling_solves_curved_valleys(name, dtype):
         assert (np.asarray(state.oracle.radius) < 1e-2).all()
 
 
+@pytest.mark.parametrize("narrow", ["float32", "bfloat16"])
+def test_gradients_may_be_narrower_than_the_parameters(narrow):
+    f = lambda x: jnp.sum(jnp.abs(x))  # noqa: E731
+    grad_fn = lambda x: jax.grad(f)(x).astype(narrow)  # noqa: E731
+    with jax.enable_x64(True):
+        tx, x = subsel.gradient_sampling(), jnp.array([0.3, -0.2], "float64")
+        state = tx.init(x)
+        for _ in range(3):
+            u, state = tx.update(grad_fn(x), state, x, grad_fn=grad_fn, value_fn=f)
+            x = x + u
+        assert x.dtype == "float64" and f(x) < 0.5
+
+
+def test_room_for_many_cuts_makes_none_of_them_vanish():
+    """Short along the valley, by 2e-5 of the slope across it."""
+    f = lambda x: jnp.abs(x[0]) + 2e-5 * jnp.abs(x[1] - 1)  # noqa: E731
+    tx, x, grad_fn = (
+        subsel.gradient_sampling(size=200),
+        jnp.array([0.3, 0.0]),
+        jax.grad(f),
+    )
+
+    def step(carry, _):
+        x, state = carry
+        u, state = tx.update(grad_fn(x), state, x, grad_fn=grad_fn, value_fn=f)
+        return (x + u, state), None
+
+    (x, _), _ = jax.lax.scan(step, (x, tx.init(x)), length=60)
+    np.testing.assert_allclose(x, [0, 1], atol=1e-3)
+
+
 @pytest.mark.parametrize("flat", [1e-22, 1e-30])
 def test_gradients_may_differ_by_many_orders(flat):
     """Steep on the right, all but flat on the left, so that x = 0 is the solution."""

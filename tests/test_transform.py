@@ -172,6 +172,31 @@ def test_a_hull_around_zero_is_not_left_for_what_rounding_leaves(magnitude):
     np.testing.assert_allclose(updates, np.tile([0, 0, 1], (200, 1)), atol=0.02)
 
 
+def test_only_weights_that_are_solved_for_are_uncertain():
+    """What exact weights leave of two that all but cancel is no rounding."""
+    left = np.array([0.0, 2.0**-24])
+    grads = jnp.float32([[1, 2.0**-24], [-1, 2.0**-24]])
+    tx = subsel.select_subgradient(subsel.stacked(), subsel.mean())
+    u, state = tx.update(grads, tx.init(grads[0]))
+    np.testing.assert_array_equal(u, left)
+    assert not state.report.fired
+
+    grads = jnp.float32([[2, 0], [1, 2.0**-20]])
+    out, _ = run(
+        subsel.select_subgradient(subsel.history(2), subsel.optimistic()), grads
+    )
+    np.testing.assert_array_equal(out[1], [0, 2.0**-19])
+
+
+def test_candidates_without_weight_make_no_others_vanish():
+    short = jnp.float32([[1, 2.0**-15], [-1, 2.0**-15]])
+    grads = jnp.concatenate([short, jnp.tile(jnp.float32([[64, 0]]), (94, 1))])
+    tx = subsel.select_subgradient(subsel.stacked(), subsel.min_norm())
+    u, state = tx.update(grads, tx.init(grads[0]))
+    np.testing.assert_allclose(u, [0, 2.0**-15], atol=1e-7)
+    assert not state.report.fired
+
+
 def test_reports():
     grads = gradients(12)
     grads[5:7] = 0  # the mean of the last two is zero once

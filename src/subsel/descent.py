@@ -13,7 +13,7 @@ import optax
 from subsel import linalg
 from subsel.candidates import Candidates, Oracle, needed
 from subsel.minnorm import min_norm_weights
-from subsel.selection import cancels, longest_term, min_norm
+from subsel.selection import cancels, min_norm
 from subsel.transform import select_subgradient
 
 _BISECTIONS = 20  # of one cut; the last point is then taken as it is
@@ -96,8 +96,8 @@ def cuts(
             needed(context, name, "cuts()")
             for name in ("params", "grad_fn", "value_fn")
         )
-        value = value_fn(params)
-        none = linalg.nought(updates)
+        value, rounding = value_fn(params), min_norm().rounding
+        none = linalg.nought(updates) + jnp.zeros_like(state.radius)
         reach, tries = none + state.radius, linalg.nought(updates, jnp.int32)
 
         def shortest(hull):
@@ -112,7 +112,7 @@ def cuts(
             u = linalg.cast(u, updates)
             norm = linalg.norm(u)
             zero = ~(norm > _NOTHING * jnp.max(lengths))
-            return u, norm, zero | cancels(norm, longest_term(weights, lengths), size)
+            return u, norm, zero | cancels(norm, weights, lengths, rounding)
 
         def point(u, norm, t):
             return linalg.add(params, linalg.resize(u, norm, -t))
@@ -214,7 +214,7 @@ def _join(hull, gradient, distance):
     edge = jax.vmap(product)(hull.rows, hull.scale)
     return hull._replace(
         gram=hull.gram.at[k, :].set(edge).at[:, k].set(edge),
-        distance=hull.distance.at[k].set(distance),
+        distance=hull.distance.at[k].set(distance.astype(hull.distance.dtype)),
         count=k + 1,
     )
 

@@ -15,7 +15,6 @@ from subsel.candidates import Candidates
 from subsel.minnorm import min_norm_weights
 
 KINDS = ("onehot", "simplex", "affine")
-_ROUNDING = 8  # for each vector of a sum
 
 
 class Geometry(NamedTuple):
@@ -35,7 +34,9 @@ class Selector(NamedTuple):
 
     ``kind`` is ``"onehot"`` (the candidate is passed on bit for bit), ``"simplex"`` or
     ``"affine"``. Only the first two select from the hull, so only they may carry a
-    stationarity certificate.
+    stationarity certificate. ``rounding`` is what weights that are not 0 are each known
+    to, in units of rounding: a sum that is shorter than that share of its longest term
+    is taken for zero.
 
     Example:
         Softmin of the lengths, in ten lines; invalid candidates get no weight.
@@ -53,6 +54,7 @@ class Selector(NamedTuple):
 
     weights: Callable[[Geometry], jax.Array]
     kind: str
+    rounding: float = 0.0
 
 
 def latest() -> Selector:
@@ -99,8 +101,17 @@ def uniform(seed: int = 0) -> Selector:
 
 
 def min_norm() -> Selector:
-    """The shortest element of the hull (Wolfe 1976; Désidéri 2012)."""
-    return Selector(lambda g: min_norm_weights(g.gram, g.valid, g.norm), "simplex")
+    """The shortest element of the hull (Wolfe 1976; Désidéri 2012).
+
+    Zero where n of the candidates cancel to 8 n units of rounding, of which what is
+    left is made: 3e-6 of the longest of three in float32. Thin hulls may leave more;
+    where these are stationary, give ``tol`` or ``rtol``.
+    """
+
+    def weights(g):
+        return min_norm_weights(g.gram, g.valid, g.norm)
+
+    return Selector(weights, "simplex", rounding=8.0)
 
 
 def optimistic() -> Selector:
@@ -167,9 +178,10 @@ def choose(select: Selector, candidates: Candidates, count: jax.Array) -> Choice
         near = linalg.power_of_two(longest)
         unit = linalg.scale(selected, 1 / near)
         norm = near * jnp.sqrt(linalg.inner(unit, unit))
-        nothing = cancels(norm, longest, len(weights))
-        selected = jax.tree.map(lambda x: jnp.where(nothing, 0, x), selected)
-        norm = jnp.where(nothing, 0, norm)
+        if select.rounding:
+            nothing = cancels(norm, weights, geometry.norm, select.rounding)
+            selected = jax.tree.map(lambda x: jnp.where(nothing, 0, x), selected)
+            norm = jnp.where(nothing, 0, norm)
     return Choice(
         selected=selected,
         norm=norm,
@@ -179,18 +191,15 @@ def choose(select: Selector, candidates: Candidates, count: jax.Array) -> Choice
     )
 
 
-def longest_term(weights, norm):
+def longest_term(weights, lengths):
     """The length of the longest ``weights[k] * g_k``, by the lengths of the g_k."""
-    return jnp.max(jnp.where(weights == 0, 0, jnp.abs(weights) * norm))
+    return jnp.max(jnp.where(weights == 0, 0, jnp.abs(weights) * lengths))
 
 
-def cancels(norm, longest, size):
-    """Whether a combination of ``size`` vectors is zero, as far as rounding can tell.
-
-    Weights are known to a few units of rounding, so a combination that is shorter than
-    that share of its longest term has a direction of its own making.
-    """
-    return norm <= _ROUNDING * size * jnp.finfo(norm.dtype).eps * longest
+def cancels(norm, weights, lengths, rounding):
+    """Whether a sum of this norm is zero, as far as its weights can tell."""
+    known = rounding * jnp.sum(weights != 0) * jnp.finfo(norm.dtype).eps
+    return norm <= known * longest_term(weights, lengths)
 
 
 def _cosine(candidates: Candidates, weights):

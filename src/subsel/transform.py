@@ -89,9 +89,8 @@ def select_subgradient(
             :func:`subsel.reflect`, which has no use for the latter, it then has to be
             computed.
         tol: selections of at most this Euclidean norm are small; a number or a schedule
-            of the count. 0 means zero: exactly for one candidate that is picked, to
-            rounding for a sum, where what is shorter than 8 K units of rounding of its
-            longest term is taken for zero.
+            of the count. 0 means exactly zero, or what a selector such as
+            :func:`subsel.min_norm` takes for it.
         rtol: the same, relative to the running norm of the selections so far.
         patience: the zero rule acts from this many small selections in a row.
 

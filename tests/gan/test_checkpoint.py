@@ -327,22 +327,23 @@ def save_beyond_the_limit(run_dir):
         checkpoint.close(manager)
 
 
-def test_interrupt(tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt(number, tmp_path, monkeypatch):
     manager = checkpoint.open(tmp_path)
     original = manager.save
 
     def save(*args, **kwargs):
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(number)
         return original(*args, **kwargs)
 
     monkeypatch.setattr(manager, "save", save)
     # A shell starts what is in its background with Ctrl-C ignored.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = signal.signal(number, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
             checkpoint.save(manager, make(1))
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before)
     checkpoint.save(manager, make(1))
     checkpoint.close(manager)
     assert same(checkpoint.restore(tmp_path, make(0)), make(1))

@@ -244,19 +244,24 @@ def _run_error(manager: ocp.CheckpointManager, step: int | None):
 
 @contextmanager
 def _uninterrupted():
-    """Holds Ctrl-C back: orbax, cut short as it starts a write, goes on with half of
-    it in the background, in the way of the next save, and prints tracebacks."""
+    """Holds Ctrl-C and SIGTERM back: orbax, cut short as it starts a write, goes on
+    with half of it in the background, in the way of the next save, and prints
+    tracebacks."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread is interrupted, and may set handlers
         return
     held = []
-    handler = signal.signal(signal.SIGINT, lambda *args: held.append(args))
+    handlers = {
+        number: signal.signal(number, lambda number, frame: held.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler or signal.SIG_DFL)  # None: not Python's
     if held:
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(held[0])
 
 
 def _wait(manager: ocp.CheckpointManager) -> None:

@@ -275,7 +275,7 @@ def _interrupt_between_reports():
         if asked:
             raise KeyboardInterrupt("stopped at once; the last report was saved")
         asked.append(number)
-        sys.stderr.write("\nstopping after this report; Ctrl-C again stops at once\n")
+        sys.stderr.write("\nstopping after this report; a second time stops at once\n")
 
     signals = signal.SIGINT, signal.SIGTERM
     if threading.current_thread() is not threading.main_thread():
@@ -285,7 +285,7 @@ def _interrupt_between_reports():
         yield lambda: bool(asked)
     finally:
         for number, before in previous.items():
-            signal.signal(number, before)
+            signal.signal(number, before or signal.SIG_DFL)  # None: not Python's
 
 
 @contextlib.contextmanager

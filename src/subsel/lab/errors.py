@@ -14,7 +14,7 @@ class RunError(Exception):
 
 
 def exit_status(main: Callable[[], None]) -> int:
-    """Runs a script: 0, 2 after a UsageError, 1 after a RunError, 130 after Ctrl-C."""
+    """Runs a script: 0, 2 after a UsageError, 1 after a RunError, 130 interrupted."""
     try:
         main()
     except (UsageError, RunError) as error:
