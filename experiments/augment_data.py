@@ -59,7 +59,7 @@ BATCH = 64
 
 def main(
     quick: bool = False,
-    out: Path = Path("runs/augment_data.json"),
+    out: Path | None = None,
     dataset: str = "digits",
     data_dir: str | None = None,
     shots: tuple[int, ...] = (5, 10, 20),
@@ -75,6 +75,7 @@ def main(
     Args:
         quick: small enough for less than a minute.
         out: JSON file to write, or to go on with; the pictures have its name, as PNG.
+            If left out, runs/augment_data.json or runs/augment_data_quick.json.
         dataset: digits, mnist, fashion_mnist or another set of images.
         data_dir: where tensorflow-datasets keeps its sets.
         shots: real images of each class, for the classifier and the GAN.
@@ -118,6 +119,7 @@ def main(
         for count in shots
         for seed in range(seeds)
     }
+    out = cells.place("augment_data", quick, out)
     report = cells.run(out, protocol, plan)
     print(table(report))
     picture(out.with_suffix(".png"), report)

@@ -70,7 +70,7 @@ def table(report: dict) -> str:
 
 def main(
     quick: bool = False,
-    out: Path = Path("runs/feature_networks.json"),
+    out: Path | None = None,
     datasets: tuple[str, ...] = ("mnist", "fashion_mnist", "digits"),
     data_dir: str | None = None,
 ) -> None:
@@ -78,7 +78,8 @@ def main(
 
     Args:
         quick: only the digits, in seconds.
-        out: JSON file to write.
+        out: JSON file to write. If left
+            out, runs/feature_networks.json or runs/feature_networks_quick.json.
         datasets: names of labelled sets of images or signals.
         data_dir: where tensorflow-datasets keeps its sets; None: where it does.
     """
@@ -87,6 +88,7 @@ def main(
         raise UsageError("--datasets: expected at least one name")
     protocol = {"recipe": features.RECIPE, "backend": jax.default_backend()}
     plan = {name: partial(measure, name, data_dir) for name in datasets}
+    out = cells.place("feature_networks", quick, out)
     report = cells.run(out, protocol, plan)
     print(table(report))
     print(f"\nsaved as {out}")

@@ -233,14 +233,13 @@ def picture(path: Path, report: dict) -> None:
         figure.savefig(part, dpi=110)
 
 
-def main(
-    quick: bool = False, out: Path = Path("runs/games.json"), steps: int = 5000
-) -> None:
+def main(quick: bool = False, out: Path | None = None, steps: int = 5000) -> None:
     """Plays what is missing, prints a table, saves it and draws a picture beside it.
 
     Args:
         quick: 500 steps at most.
-        out: JSON file to write; the picture gets the same name as PNG.
+        out: JSON file to write; the picture gets the same name as PNG. If
+            left out, runs/games.json or runs/games_quick.json.
         steps: of the GANs; xy gets 200.
     """
     if steps < 1:
@@ -257,6 +256,7 @@ def main(
         for game in list(FIELDS)[1:]
         for method in METHODS
     }
+    out = cells.place("games", quick, out)
     report = cells.run(out, {"steps": steps, "start": START, "gamma": GAMMA}, plan)
     print(table(report))
     picture(out.with_suffix(".png"), report)

@@ -211,7 +211,7 @@ def picture(path: Path, report: dict, sizes: tuple[int, ...], count: int) -> Non
 
 def main(
     quick: bool = False,
-    out: Path = Path("runs/minnorm.json"),
+    out: Path | None = None,
     sizes: tuple[int, ...] = (2, 4, 8, 16, 32),
     problems: int = 1000,
     rounds: int = 5,
@@ -220,7 +220,8 @@ def main(
 
     Args:
         quick: 20 problems and 3 rounds at most.
-        out: JSON file to write; the picture gets the same name as PNG.
+        out: JSON file to write; the picture gets the same name as PNG. If
+            left out, runs/minnorm.json or runs/minnorm_quick.json.
         sizes: numbers K of vectors in a hull.
         problems: in one vmapped call.
         rounds: turns of each contender.
@@ -233,6 +234,7 @@ def main(
     if quick:
         problems, rounds = min(problems, 20), min(rounds, 3)
     plan = {f"K = {size}": partial(measure, size, problems, rounds) for size in sizes}
+    out = cells.place("minnorm", quick, out)
     report = cells.run(out, {"problems": problems, "rounds": rounds}, plan)
     print(table(report, sizes, problems))
     picture(out.with_suffix(".png"), report, sizes, problems)

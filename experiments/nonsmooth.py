@@ -357,7 +357,7 @@ def picture(path: Path, report: dict, found: dict) -> None:
     family = [p for p in found if p.startswith((*FAMILY, *VALLEYS))]
     figure = Figure(figsize=(14, 10), layout="constrained")
     axes = figure.subplots(2, 2)
-    budgets = np.geomspace(1, 2000, 200)
+    budgets = np.geomspace(1, report["protocol"]["budget"], 200)
     styles = ["-"] * len(RULES) + ["--"] * len(OPTAX)
     for column, tolerance in zip(axes.T, (1e-3, 1e-7), strict=True):
         work = np.array(
@@ -389,7 +389,7 @@ def picture(path: Path, report: dict, found: dict) -> None:
 
 def main(
     quick: bool = False,
-    out: Path = Path("runs/nonsmooth.json"),
+    out: Path | None = None,
     budget: int = 2000,
     starts: int = 10,
     dims: tuple[int, ...] = (2, 10, 50, 200),
@@ -398,7 +398,8 @@ def main(
 
     Args:
         quick: Rosenbrock only, 300 gradients, 3 starts, no controls; half a minute.
-        out: JSON file; the picture goes beside it.
+        out: JSON file; the picture goes beside it. If left
+            out, runs/nonsmooth.json or runs/nonsmooth_quick.json.
         budget: gradients a run.
         starts: starting points a problem.
         dims: dimensions of the ten problems of Haarala et al. 2004.
@@ -417,6 +418,7 @@ def main(
             if name.startswith("rosenbrock") and name.split(" | ")[1] in RULES | OPTAX
         }
     protocol = {"budget": budget, "starts": starts, "rates": RATES, "decays": DECAYS}
+    out = cells.place("nonsmooth", quick, out)
     report = cells.run(out, protocol, work)
     found = gaps(report)
     print(table(found, [*RULES, *OPTAX]))

@@ -55,7 +55,6 @@ try:
     from ncopt.sqpgs import main as ncopt
 except ImportError:
     torch = None
-
 STARTS = 3
 FALL = DECAYS[0]  # of a step size, over all updates
 VALUES = 5  # values alone are free, up to so many a gradient of the budget
@@ -224,12 +223,12 @@ def table(report: dict) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def main(quick: bool = False, out: Path = Path("runs/nonsmooth_peers.json")) -> None:
+def main(quick: bool = False, out: Path | None = None) -> None:
     """Runs what is missing and prints a table of median gaps.
 
     Args:
         quick: rosenbrock only, 200 gradients a run and not 2,000, within a minute.
-        out: JSON file.
+        out: JSON file; in runs/, of each form its own, if left out.
     """
     if torch is None:
         raise UsageError(f"a peer is missing: pip install {' '.join(PACKAGES)}")
@@ -243,6 +242,7 @@ def main(quick: bool = False, out: Path = Path("runs/nonsmooth_peers.json")) -> 
     }
     protocol = {"budget": budget, "starts": STARTS, "rates": RATES, "fall": FALL}
     protocol["versions"] = {name: metadata.version(name) for name in PACKAGES}
+    out = cells.place("nonsmooth_peers", quick, out)
     print(table(cells.run(out, protocol, work)) + f"\n\nsaved as {out}")
 
 

@@ -246,7 +246,7 @@ def picture(path: Path, report: dict, sizes: tuple[int, ...]) -> None:
 
 def main(
     quick: bool = False,
-    out: Path = Path("runs/overhead.json"),
+    out: Path | None = None,
     sizes: tuple[int, ...] = (10**5, 10**6, 10**7, 3 * 10**7),
     leaves: int = 8,
     rounds: int = 5,
@@ -255,7 +255,8 @@ def main(
 
     Args:
         quick: the smallest size only, 4 leaves and 3 rounds at most.
-        out: JSON file to write; the picture gets the same name as PNG.
+        out: JSON file to write; the picture gets the same name as PNG. If
+            left out, runs/overhead.json or runs/overhead_quick.json.
         sizes: numbers of parameters.
         leaves: arrays that they are spread over, the largest 1,000 times the smallest.
         rounds: turns of each contender.
@@ -274,6 +275,7 @@ def main(
         for size in sizes
         for rule in RULES
     }
+    out = cells.place("overhead", quick, out)
     report = cells.run(out, {"leaves": leaves, "rounds": rounds}, plan)
     print(table(report, sizes))
     picture(out.with_suffix(".png"), report, sizes)

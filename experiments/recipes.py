@@ -45,7 +45,7 @@ def main(
     quick: bool = False,
     data_dir: str | None = None,
     runs: Path = Path("runs/recipes"),
-    out: Path = Path("runs/recipes.json"),
+    out: Path | None = None,
 ) -> None:
     """Runs what is missing in the file, prints a table and draws a picture.
 
@@ -56,6 +56,7 @@ def main(
         data_dir: where tensorflow-datasets keeps its sets.
         runs: folder for the folders of the runs.
         out: JSON file to write, or to go on with; the picture has its name, as PNG.
+            If left out, runs/recipes.json or runs/recipes_quick.json.
     """
     for name in recipes:
         checks.one_of("recipe", name, RECIPES)
@@ -63,7 +64,7 @@ def main(
         raise UsageError(f"--seeds {seeds}: expected 1 or more")
     changes = {"data_dir": data_dir}
     if quick:
-        recipes, seeds, out = recipes or ("ring",), 1, runs / "quick.json"
+        recipes, seeds = recipes or ("ring",), 1
         changes |= {"steps": 200, "log_every": 100, "eval_samples": 2500}
     recipes = recipes or tuple(RECIPES)
     plan = {}
@@ -74,11 +75,13 @@ def main(
             folder = runs / cell.replace("/", "-")
             cfg = dataclasses.replace(recipe, seed=seed)
             plan[cell] = partial(measure, cfg, folder)
+    out = cells.place("recipes", quick, out)
     report = cells.run(out, {"quick": quick}, plan)
     report["cells"] = {cell: report["cells"][cell] for cell in plan}
     print(table(report))
     folders = {name: runs / first(plan, name).replace("/", "-") for name in recipes}
     picture(out.with_suffix(".png"), folders)
+    print(f"\nsaved as {out}")
 
 
 def first(plan: dict, name: str) -> str:
@@ -131,7 +134,8 @@ def table(report: dict) -> str:
 
 def _line(name, values):
     numbers = np.array(values, float)  # null, which is NaN, where it was not finite
-    return f"{name:10}" + "".join(f"{value:14.4g}" for value in numbers)
+    shown = ["-" if np.isnan(value) else f"{value:.4g}" for value in numbers]
+    return f"{name:10}" + "".join(f"{value:>14}" for value in shown)
 
 
 def picture(path: Path, folders: dict[str, Path]) -> None:

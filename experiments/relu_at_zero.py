@@ -58,7 +58,7 @@ PUBLISHED = {
 
 def main(
     quick: bool = False,
-    out: Path = Path("runs/relu_at_zero.json"),
+    out: Path | None = None,
     dataset: str | None = None,
     data_dir: str | None = None,
     layers: tuple[int, ...] = (1, 2, 3, 5, 6),
@@ -73,6 +73,7 @@ def main(
     Args:
         quick: on the digits, small enough for less than a minute.
         out: JSON file to write, or to go on with; the picture has its name, as PNG.
+            If left out, runs/relu_at_zero.json or runs/relu_at_zero_quick.json.
         dataset: mnist, or digits with --quick, if left out.
         data_dir: where tensorflow-datasets keeps its sets.
         layers: numbers of hidden layers whose gradients are compared.
@@ -107,6 +108,7 @@ def main(
         for slope in protocol["slopes"]:
             ask = partial(train, images, labels, sizes, dtype, norm, slope)
             plan[f"train/{dtype}/{norm}/{slope}"] = partial(ask, seeds, steps)
+    out = cells.place("relu_at_zero", quick, out)
     report = cells.run(out, protocol, plan)
     print(table(report))
     picture(out.with_suffix(".png"), report)

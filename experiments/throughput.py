@@ -47,7 +47,7 @@ import tyro
 
 from subsel.gan import config, data, eager, game, population, step, work
 from subsel.gan.config import Config
-from subsel.lab import children, products, traces
+from subsel.lab import cells, children, products, traces
 from subsel.lab.errors import UsageError, exit_status
 from subsel.lab.files import atomic
 from subsel.lab.timing import alternate, machine, others_cpu_seconds, seconds, spread
@@ -65,7 +65,7 @@ INSTALL = "absent: pip install torch"
 
 def main(
     quick: bool = False,
-    out: Path = Path("runs/throughput.json"),
+    out: Path | None = None,
     models: tuple[str, ...] = ("mlp", "dcgan"),
     rounds: int = 11,
     steps: int = 200,
@@ -80,7 +80,8 @@ def main(
     Args:
         quick: at most 3 rounds of 40 steps, without what takes long: other populations
             than that of 16 seeds, torch.compile, memory and the first report.
-        out: JSON file to write.
+        out: JSON file to write. If left
+            out, runs/throughput.json or runs/throughput_quick.json.
         models: of mlp, dcgan.
         rounds: turns of each contender.
         steps: training steps in a turn; of dcgan a fortieth.
@@ -107,6 +108,7 @@ def main(
         cfg = Config(model=model, batch_size=batch_size, steps=turn, log_every=turn)
         own = {"mlp": {"hidden": hidden}, "dcgan": {"width": width}}[model]
         plan[model] = config.check(replace(cfg, **own))
+    out = cells.place("throughput", quick, out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -409,7 +409,7 @@ def picture(path: Path, report: dict, names: list[str]) -> None:
 
 def main(
     quick: bool = False,
-    out: Path = Path("runs/zero_gradient.json"),
+    out: Path | None = None,
     seeds: int = 64,
     budget: int = 1000,
 ) -> None:
@@ -417,7 +417,8 @@ def main(
 
     Args:
         quick: three optimizers on two problems, at most 16 seeds.
-        out: JSON file to write; the picture gets the same name as PNG.
+        out: JSON file to write; the picture gets the same name as PNG. If
+            left out, runs/zero_gradient.json or runs/zero_gradient_quick.json.
         seeds: starts on each problem.
         budget: gradient evaluations that each start may spend.
     """
@@ -443,6 +444,7 @@ def main(
     }
     protocol = {"seeds": seeds, "budget": budget, "quick": quick}
     protocol |= {"radius": RADIUS, "tol": TOL, "hidden": HIDDEN, "samples": SAMPLES}
+    out = cells.place("zero_gradient", quick, out)
     report = cells.run(out, protocol, plan)
     names = list(made)
     print(table(report))

@@ -60,6 +60,15 @@ def test_all_is_sorted_and_complete():
     assert public == set(subsel.__all__)
 
 
+def test_what_loads_more_is_there_on_demand():
+    code = "import subsel; print(subsel.kinks.relu(1.0), len(subsel.problems.PROBLEMS))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("1.0 "), done.stderr
+    assert {"kinks", "problems"} <= set(dir(subsel))
+    with pytest.raises(AttributeError, match="has no attribute 'kink'"):
+        subsel.kink  # noqa: B018
+
+
 @pytest.mark.parametrize("name", ["subsel", *MODULES])
 def test_examples_in_docstrings(name):
     module = importlib.import_module(name)

@@ -17,6 +17,8 @@ Also ``subsel.kinks``, the derivative at a kink; ``subsel.problems``, nonsmooth 
 problems; and the solver, :func:`min_norm_weights`.
 """
 
+import importlib
+
 from subsel.candidates import (
     Candidates,
     Context,
@@ -85,3 +87,15 @@ __all__ = [
     "stop",
     "uniform",
 ]
+
+_ON_DEMAND = ("kinks", "problems")  # load more of JAX than the transform does
+
+
+def __getattr__(name):
+    if name in _ON_DEMAND:
+        return importlib.import_module(f"subsel.{name}")
+    raise AttributeError(f"module 'subsel' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *_ON_DEMAND})

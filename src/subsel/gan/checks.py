@@ -39,7 +39,6 @@ _NAMES = {
     "schedule": SCHEDULES,
     "on_nonfinite": ("stop", "continue"),
 }
-
 _TO_ONE = {"wgan_gp", "dragan"}  # what they ask the length of D's gradient to be
 
 _DRAWN_FROM_POINTS = {"ring", "grid"}
@@ -47,7 +46,7 @@ _ONE_GRADIENT = {"alternating", "simultaneous"}  # a player's, where it is
 
 
 def _given(config, *fields):
-    """Whether any is not at its default, which a dataclass has as its attribute."""
+    """Whether any is not at its default, a dataclass's attribute."""
     return any(getattr(config, f) != getattr(type(config), f) for f in fields)
 
 
@@ -241,9 +240,8 @@ def _check_each(config):
     }
     ranges["eval_samples"] = (lambda x: x > 5, "6 or more, of which each has 5 others")
     ranges["lookahead_share"] = (lambda x: 0 < x <= 1, "a number above 0, up to 1")
-    for field in ranges.keys() & given.keys():
-        fine, expected = ranges[field]
-        if not fine(given[field]):
+    for field, (fine, expected) in ranges.items():
+        if field in given and not fine(given[field]):
             flag = field.replace("_", "-")
             raise UsageError(f"--{flag} {given[field]}: expected {expected}")
 

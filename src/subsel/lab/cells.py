@@ -46,13 +46,22 @@ def run(out: Path, protocol: dict, cells: dict[str, Callable[[], dict]]) -> dict
     return report
 
 
+def place(name: str, quick: bool, out: Path | None) -> Path:
+    """``out``, or a file in runs/ that the quick form and the full one do not share."""
+    return out or Path(f"runs/{name}{'_quick' * quick}.json")
+
+
 def _read(out, protocol):
     try:
         report = json.loads(out.read_text())
     except FileNotFoundError:
         return {"protocol": protocol, "machine": machine(), "cells": {}}
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"--out {out} cannot be read: {error}") from None
+    except OSError as error:
+        raise UsageError(f"--out {out} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        raise UsageError(
+            f"--out {out} is no file of results: name another, or move it away"
+        ) from None
     saved = report.get("protocol") if isinstance(report, dict) else None
     if saved != protocol:
         raise UsageError(
