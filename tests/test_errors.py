@@ -1,6 +1,8 @@
 """Mistakes are refused with the value given, what was expected, and what to do."""
 
+import jax
 import jax.numpy as jnp
+import optax
 import pytest
 
 import subsel
@@ -98,3 +100,31 @@ def test_leaves_that_are_not_real_or_complex(dtype):
     params = {"a": jnp.ones(3), "deep": [jnp.ones(2, dtype)]}
     with pytest.raises(TypeError, match=rf"\['deep'\]\[0\].*{dtype}.*optax.masked"):
         subsel.select_subgradient().init(params)
+
+
+def twice(x):
+    return 2 * x
+
+
+@pytest.mark.parametrize(
+    "tx",
+    [
+        subsel.extragradient(0.1),
+        subsel.keep_going(optax.sgd(1.0)),
+        subsel.select_subgradient(subsel.ball(3, 0.1), subsel.mean()),
+        subsel.select_subgradient(subsel.segment(2, 0.1), subsel.min_norm()),
+        subsel.select_subgradient(subsel.reflect()),
+        subsel.gradient_sampling(),
+    ],
+)
+def test_a_function_that_returns_something_else_is_named(tx):
+    x, f = jnp.array([1.0, 2.0]), jnp.sum
+    for wrong in (f, jax.value_and_grad(f), lambda x: {"x": x}):
+        with pytest.raises(ValueError, match="returned what is shaped as .*gradients"):
+            tx.update(0 * x, tx.init(x), x, grad_fn=wrong, value_fn=f)
+
+
+def test_a_value_that_is_no_scalar_is_named():
+    tx, x = subsel.gradient_sampling(), jnp.array([1.0, 2.0])
+    with pytest.raises(ValueError, match=r"twice returned .*\(2,\).*expected a scalar"):
+        tx.update(x, tx.init(x), x, grad_fn=jax.grad(jnp.sum), value_fn=twice)

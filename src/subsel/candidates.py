@@ -161,4 +161,29 @@ def needed(context: Context, field: str, who: str):
             "from parameters to the value that is minimised",
         }
         raise ValueError(f"{who} needs {field}; call {calls[field]}")
+    if field == "grad_fn":
+        return _checked(given, lambda point: point, "gradients, as jax.grad(f) does")
+    if field == "value_fn":
+        return _checked(given, lambda point: jnp.zeros(()), "a scalar")
     return given
+
+
+def _checked(function, like, what):
+    """The function, refusing at its first call what would be broadcast, or worse."""
+
+    def call(point):
+        returned, expected = function(point), like(point)
+        found = [jax.tree.map(jnp.shape, tree) for tree in (returned, expected)]
+        kinds = [
+            (jax.tree.structure(tree), [jnp.shape(x) for x in jax.tree.leaves(tree)])
+            for tree in (returned, expected)
+        ]
+        if kinds[0] != kinds[1]:
+            name = getattr(function, "__name__", "a function")
+            raise ValueError(
+                f"{name} returned what is shaped as {found[0]}; expected {what}: "
+                f"{found[1]}"
+            )
+        return returned
+
+    return call
