@@ -101,7 +101,7 @@ def main(
     trials = Store(store, dataclasses.asdict(protocol))
     if report_only and not trials.names():
         raise UsageError(
-            f"--report-only: {store} holds no trials of this protocol; give --quick, or "
+            f"--report-only: {store} holds no trials of this protocol; give --quick or "
             "--seeds, --budget and so on, as they were run"
         )
     if not report_only:

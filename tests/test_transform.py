@@ -459,6 +459,8 @@ def test_forgotten_parentheses_are_named():
     for options in (*wrong, {"on_zero": subsel.last}):
         with pytest.raises(TypeError, match="parentheses"):
             subsel.select_subgradient(**options)
+    with pytest.raises(TypeError, match="adam.*parentheses"):
+        subsel.keep_going(optax.adam)
 
 
 def test_stacked_updates_are_no_vector_to_compare_with():

@@ -179,6 +179,9 @@ def keep_going(
             neither.
         tol, patience: as in :func:`subsel.select_subgradient`.
 
+    Raises:
+        TypeError: ``optimizer`` is none.
+
     Example:
         >>> import jax, jax.numpy as jnp, optax, subsel
         >>> grad_fn = jax.grad(lambda x: jax.nn.relu(x - 1.0) ** 2)  # 0 up to 1
@@ -188,6 +191,11 @@ def keep_going(
         >>> bool(u != 0)  # where a gradient lives within 100
         True
     """
+    if not isinstance(optimizer, optax.GradientTransformation):
+        raise TypeError(
+            f"{optimizer!r} is no Optax optimizer; expected what optax.adam(1e-3) "
+            "returns: are its parentheses missing?"
+        )
     on_zero = ladder(rescale(), last(), expand()) if on_zero is None else on_zero
     selection = select_subgradient(on_zero=on_zero, tol=tol, patience=patience)
     return optax.chain(selection, optimizer)

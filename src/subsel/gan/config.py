@@ -197,10 +197,9 @@ def load(run_dir: str | Path) -> Config:
             raise ValueError("it holds not all the options of this version, or others")
         listed = {k: tuple(v) for k, v in saved.items() if isinstance(v, list)}
         return check(Config(**saved | listed))
-    except FileNotFoundError:
-        raise UsageError(
-            f"{run_dir} is not the folder of a run: it holds no {_FILE}"
-        ) from None
+    except (FileNotFoundError, NotADirectoryError):
+        why = f"holds no {_FILE}" if Path(run_dir).is_dir() else "is no folder"
+        raise UsageError(f"{run_dir} is not the folder of a run: it {why}") from None
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read as a configuration: {error}") from None
 
