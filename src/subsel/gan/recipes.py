@@ -162,10 +162,10 @@ def stacked_mnist() -> Config:
     ``recipes.py stacked-mnist --seeds 1``, 46 minutes on one core. 1,000 modes and a
     reverse KL of 0.066 with 26,000 samples, where real ones have 1,000 and 0.026, and
     PacDCGAN2 1,000 and 0.06 (Lin 2018). Most of what is left is too many sevens and
-    nines in each channel. By ``train_gan.py --recipe stacked-mnist`` (seed 0), ended
-    after ``--steps 3000 --log-every 500``: 0.20, with ``--pack 2`` 0.43; with ``--width
-    16 --penalty-weight 1 --penalty-every 1 --learning-rate 1e-3 --steps 20000``: 971
-    modes and 0.36.
+    nines in each channel. By ``train_gan.py --recipe stacked-mnist``, ended after
+    ``--steps 3000 --log-every 500``: 0.20, with ``--pack 2`` 0.43; with ``--seed 1
+    --width 16 --penalty-weight 1 --penalty-every 1 --learning-rate 1e-3 --steps
+    20000``: 971 modes and 0.36.
     ``--quick``: a minute of a core; 523 modes after 200 steps, where 2,500 real ones
     have 911.
     """
