@@ -37,7 +37,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import tyro
-from scipy import stats
 
 from subsel.gan import config, data, features, game, pictures, step
 from subsel.gan.config import Config
@@ -45,6 +44,7 @@ from subsel.gan.metrics.classifier import Classifier
 from subsel.lab import cells
 from subsel.lab.errors import UsageError, exit_status
 from subsel.lab.files import atomic
+from subsel.lab.statistics import student
 
 # How a classifier's batch is made: the share of generated images, and whether each
 # image is moved along each side, by up to a fourteenth of it, at least by a place.
@@ -89,7 +89,7 @@ def main(
     if min(*shots, seeds - 1, gan_steps, steps, generated, len(shots)) < 1:
         raise UsageError("expected 1 or more of everything, and --seeds 2 or more")
     if quick:
-        shots, seeds, gan_steps, steps = shots[:1], 2, min(gan_steps, 200), 50
+        shots, seeds, gan_steps, steps = shots[:1], 3, min(gan_steps, 200), 50
     protocol = {"dataset": dataset, "shots": shots, "seeds": seeds, "model": model}
     protocol |= {"augment": augment, "gan_steps": gan_steps, "steps": steps}
     protocol |= {"generated": generated, "ways": list(WAYS)}
@@ -225,12 +225,6 @@ def measure(dataset, test, gan, classify, count, seed) -> dict:
     return found
 
 
-def interval(values) -> tuple[float, float]:
-    """Mean, and half of its 95 % interval by Student's t, over the seeds."""
-    half = stats.sem(values) * stats.t.ppf(0.975, len(values) - 1)
-    return float(np.mean(values)), float(half)
-
-
 def accuracies(report: dict, count: int, way: str) -> np.ndarray:
     """In %, by seed."""
     seeds = range(report["protocol"]["seeds"])
@@ -244,10 +238,10 @@ def table(report: dict) -> str:
         alone = accuracies(report, count, "real")
         for way in WAYS:
             found = accuracies(report, count, way)
-            mean, half = interval(found)
+            mean, half = student(found)
             line = f"{count:4} a class  {way:29}{mean:6.2f} +-{half:5.2f}"
             if way != "real":
-                more, wide = interval(found - alone)
+                more, wide = student(found - alone)
                 line += f"   {more:+6.2f} +-{wide:5.2f}"
             lines.append(line)
     return "\n".join(lines)
@@ -267,7 +261,7 @@ def picture(path: Path, report: dict) -> None:
         ]
         place = np.arange(len(shots)) + 0.06 * (i - 1.5)
         for ax, values in ((axes[0], pairs), (axes[1], gains)):
-            bars = np.transpose([interval(x) for x in values])
+            bars = np.transpose([student(x) for x in values])
             ax.errorbar(place, *bars, fmt="o-", capsize=3, label=way, color=f"C{i}")
     axes[0].set(title=f"test accuracy on {report['protocol']['dataset']}, %")
     axes[1].set(title="gain over real images alone, points, paired by seed")

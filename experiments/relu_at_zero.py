@@ -35,7 +35,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import tyro
-from scipy import stats
 from tqdm import tqdm
 
 from subsel import kinks
@@ -43,7 +42,7 @@ from subsel.gan import data
 from subsel.lab import cells
 from subsel.lab.errors import UsageError, exit_status
 from subsel.lab.files import atomic
-from subsel.lab.statistics import clopper_pearson
+from subsel.lab.statistics import clopper_pearson, student
 
 SLOPES = (0.0, 0.5, 1.0)
 DTYPES = ("float64", "float32", "bfloat16", "float16")
@@ -87,7 +86,7 @@ def main(
         raise UsageError("expected 1 or more of everything, and --seeds 2 or more")
     if quick:
         layers, width, draws = layers[:1], min(width, 32), min(draws, 50)
-        sweeps, seeds, steps = min(sweeps, 2), min(seeds, 2), min(steps, 50)
+        sweeps, seeds, steps = min(sweeps, 2), min(seeds, 3), min(steps, 50)
     dataset = dataset or ("digits" if quick else "mnist")
     protocol = {"dataset": dataset, "layers": layers, "width": width, "draws": draws}
     protocol |= {"sweeps": sweeps, "seeds": seeds, "steps": steps}
@@ -241,12 +240,6 @@ def train(images, labels, sizes, dtype, norm, slope, seeds, steps) -> dict:
     }
 
 
-def interval(values) -> tuple[float, float]:
-    """Mean, and half of its 95 % interval by Student's t, over the seeds."""
-    half = stats.sem(values) * stats.t.ppf(0.975, len(values) - 1)
-    return float(np.mean(values)), float(half)
-
-
 def table(report: dict) -> str:
     """The report as text."""
     lines = ["", f"{'networks whose gradient differs':33}exact zeros a ReLU"]
@@ -265,9 +258,9 @@ def table(report: dict) -> str:
     for dtype, norm in trained(report["protocol"]):
         runs = [done[f"train/{dtype}/{norm}/{s}"] for s in slopes]
         for slope, cell in zip(slopes, runs, strict=True):
-            mean, half = interval(100 * np.array(cell["accuracy"]))
+            mean, half = student(100 * np.array(cell["accuracy"]))
             gap = np.subtract(cell["accuracy"], runs[0]["accuracy"])
-            more, wide = interval(100 * gap)
+            more, wide = student(100 * gap)
             rate = cell["zeros"] / cell["evaluations"]
             lines.append(
                 f"{dtype:9}{norm:6}s = {slope}  {mean:6.2f} +-{half:5.2f}"
@@ -301,8 +294,9 @@ def picture(path: Path, report: dict) -> None:
     names = trained(report["protocol"])
     for i, slope in enumerate(report["protocol"]["slopes"]):
         runs = [done[f"train/{dtype}/{norm}/{slope}"] for dtype, norm in names]
-        means = [interval(100 * np.array(run["accuracy"])) for run in runs]
-        place = np.arange(len(names)) + 0.2 * (i - 1)
+        means = [student(100 * np.array(run["accuracy"])) for run in runs]
+        middle = (len(report["protocol"]["slopes"]) - 1) / 2
+        place = np.arange(len(names)) + 0.2 * (i - middle)
         right.errorbar(
             place, *np.transpose(means), fmt="o", capsize=3, label=f"s = {slope}"
         )

@@ -376,8 +376,17 @@ def table(report: dict) -> str:
             f"{spans}{cell['not_finite'] or ''}".rstrip()
         )
     for key, cell in cells.items():
-        lines += ["", key, *(f"  {name:28}{value}" for name, value in cell.items())]
+        told = {name: _told(value) for name, value in cell.items()}
+        lines += ["", key, *(f"  {name:28}{text}" for name, text in told.items())]
     return "\n".join(lines)
+
+
+def _told(found) -> str:
+    """Norms by seed, of which median and largest are kept; or named numbers."""
+    if isinstance(found, list):
+        found = dict(zip(("median", "largest"), found, strict=True))
+    shown = {k: f"{x:.3g}" if isinstance(x, float) else x for k, x in found.items()}
+    return ", ".join(f"{k.replace('_', ' ')} {x}" for k, x in shown.items())
 
 
 def picture(path: Path, report: dict, names: list[str]) -> None:

@@ -17,8 +17,6 @@ Also ``subsel.kinks``, the derivative at a kink; ``subsel.problems``, nonsmooth 
 problems; and the solver, :func:`min_norm_weights`.
 """
 
-import importlib
-
 from subsel.candidates import (
     Candidates,
     Context,
@@ -93,7 +91,10 @@ _ON_DEMAND = ("kinks", "problems")  # load more of JAX than the transform does
 
 def __getattr__(name):
     if name in _ON_DEMAND:
-        return importlib.import_module(f"subsel.{name}")
+        import subsel.kinks
+        import subsel.problems
+
+        return getattr(subsel, name)
     raise AttributeError(f"module 'subsel' has no attribute {name!r}")
 
 

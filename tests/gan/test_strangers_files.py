@@ -71,7 +71,7 @@ def test_a_record(trap, tmp_path):
 
 def test_results_of_an_experiment(trap, tmp_path):
     (tmp_path / "out.json").write_bytes(trap)
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="is no file of results"):
         cells.run(tmp_path / "out.json", {}, {"a": dict})
 
 

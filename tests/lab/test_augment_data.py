@@ -22,7 +22,7 @@ def test_the_experiment_runs_and_keeps_what_is_done(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     report = json.loads(out.read_text())
-    assert list(report["cells"]) == ["5/0", "5/1"]
+    assert list(report["cells"]) == ["5/0", "5/1", "5/2"]
     for cell in report["cells"].values():
         assert list(cell) == report["protocol"]["ways"]
         assert all(0 <= accuracy <= 1 for accuracy in cell.values())

@@ -30,6 +30,13 @@ def test_clopper_pearson_are_quantiles_of_beta_distributions(successes, trials):
     assert (low, high) == pytest.approx((lowest, highest), abs=1e-6)
 
 
+def test_student_is_the_interval_of_the_t_test():
+    values = np.random.default_rng(0).normal(3, 2, 7)
+    mean, half = statistics.student(values)
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert (mean - half, mean + half) == pytest.approx(tuple(expected))
+
+
 def test_published_intervals_of_success_rates():
     for (successes, trials), expected in {
         (10, 10): (0.69, 1),

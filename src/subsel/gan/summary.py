@@ -63,6 +63,8 @@ def _lines(run_dir, cfg, rows, floor):
         for name, real in floor.items():
             value, step = best(evaluated, name)
             final = _text(evaluated[-1][name])
+            if final == _text(real) == "-":
+                continue  # of too few samples for this metric
             yield f"| {name} | {final} | {_text(value)} | {step} | {_text(real)} |"
         yield ""
         yield "The final value is the result; the best one was chosen by looking."

@@ -174,6 +174,12 @@ def clopper_pearson(
     return float(interval.low), float(interval.high)
 
 
+def student(values) -> tuple[float, float]:
+    """Mean, and half of its 95 % interval by Student's t; of at least two values."""
+    half = stats.sem(values) * stats.t.ppf(0.975, len(values) - 1)
+    return float(np.mean(values)), float(half)
+
+
 def _median(x):
     """Over runs; the upper one of two, which infinity leaves finite or infinite."""
     return np.sort(x, axis=0)[len(x) // 2]

@@ -20,8 +20,8 @@ def estimate(
 ) -> str:
     """How long the missing trials take here, in words.
 
-    From the trials of a task that there are, or else from a turn of Adam, which takes
-    some seconds a task.
+    From the trials of a task that there are, which share the time that their programs
+    took to compile, or else from a turn of Adam, which takes some seconds a task.
     """
     each = total(protocol, ["one"], contestants)
     lines, seconds = [], 0.0
@@ -31,13 +31,19 @@ def estimate(
         missing = each - sum(name.split("/")[2] in own for name in names)
         if not missing:
             continue
+        compiling = 0.0
         if names:
             one = float(np.median([results[name]["seconds"] for name in names]))
         else:
             adam = CONTESTANTS[TARGET]
-            one = trials.seconds(TASKS[task], adam, protocol, data_dir)
-        seconds += missing * one
-        lines.append(f"{task}: {missing} trials of {one:.3g} s")
+            one, compiling = trials.seconds(TASKS[task], adam, protocol, data_dir)
+        seconds += missing * one + len(contestants) * compiling
+        line = f"{task}: {missing} trials of {one:.3g} s"
+        if compiling:
+            line += (
+                f" and {len(contestants)} programs, {compiling:.2g} s to compile each"
+            )
+        lines.append(line)
     if not lines:
         return "all trials are there"
     hours, minutes = divmod(round(seconds / 60), 60)

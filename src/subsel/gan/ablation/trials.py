@@ -175,12 +175,13 @@ def run(
 
 def seconds(
     task: Task, contestant: Contestant, protocol: Protocol, data_dir: str | None = None
-) -> float:
-    """Seconds of a member without compiling, from a segment and an evaluation here."""
+) -> tuple[float, float]:
+    """Seconds of a member without compiling, and of compiling for a whole population,
+    from a segment and an evaluation here."""
     members = [(defaults(contestant.knobs), 0)] * protocol.population
     own, cfgs = _prepared(task, contestant, members, protocol, data_dir)
     states, numbers = own.fresh(cfgs), population.numbers(cfgs)
-    keys, spent = _addresses(states), []
+    keys, turns = _addresses(states), []
     for _ in range(2):  # the first turn compiles
         times = [time.perf_counter()]
         states, _ = own.play(states, numbers)
@@ -189,8 +190,10 @@ def seconds(
         times.append(time.perf_counter())
         jax.block_until_ready(own.judge.final(last_iterate(states), keys))
         times.append(time.perf_counter())
-        spent = np.diff(times)
-    return float(protocol.segments * sum(spent[:2]) + spent[2]) / protocol.population
+        turns.append(np.diff(times))
+    first, spent = turns
+    whole = protocol.segments * sum(spent[:2]) + spent[2]
+    return float(whole) / protocol.population, max(float(sum(first - spent)), 0.0)
 
 
 def _prepared(task, contestant, members, protocol, data_dir):
