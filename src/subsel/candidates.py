@@ -172,17 +172,14 @@ def _checked(function, like, what):
     """The function, refusing at its first call what would be broadcast, or worse."""
 
     def call(point):
-        returned, expected = function(point), like(point)
-        found = [jax.tree.map(jnp.shape, tree) for tree in (returned, expected)]
-        kinds = [
-            (jax.tree.structure(tree), [jnp.shape(x) for x in jax.tree.leaves(tree)])
-            for tree in (returned, expected)
-        ]
-        if kinds[0] != kinds[1]:
+        trees = returned, expected = function(point), like(point)
+        kinds = [jax.tree.structure(tree) for tree in trees]
+        shapes = [[jnp.shape(x) for x in jax.tree.leaves(tree)] for tree in trees]
+        if kinds[0] != kinds[1] or shapes[0] != shapes[1]:
+            found, wanted = (jax.tree.map(jnp.shape, tree) for tree in trees)
             name = getattr(function, "__name__", "a function")
             raise ValueError(
-                f"{name} returned what is shaped as {found[0]}; expected {what}: "
-                f"{found[1]}"
+                f"{name} returned what is shaped as {found}; expected {what}: {wanted}"
             )
         return returned
 

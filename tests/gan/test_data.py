@@ -782,7 +782,7 @@ def test_real_images_are_none_of_them_twice():
     assert data.real(dataset, jax.random.key(0), 101).shape == (101, 1, 1, 1)
 
 
-def test_real_points_and_stacks_are_draws():
+def test_real_points_are_draws():
     dataset = data.load("ring")
     drawn = data.real(dataset, jax.random.key(1), 500)
     np.testing.assert_array_equal(drawn, data.draw(dataset, jax.random.key(1), 500)[0])

@@ -46,7 +46,7 @@ _ONE_GRADIENT = {"alternating", "simultaneous"}  # a player's, where it is
 
 
 def _given(config, *fields):
-    """Whether any is not at its default, a dataclass's attribute."""
+    """Whether any is not at its default, which its class has as an attribute."""
     return any(getattr(config, f) != getattr(type(config), f) for f in fields)
 
 
