@@ -119,7 +119,7 @@ def run_dir(tmp_path_factory):
 def test_a_run_fills_in_unseen_images(run_dir):
     errors, path = inpaint.inpaint(run_dir, images=3, search=Search(steps=2))
     assert path == run_dir / "inpaint-right-0-1.png"
-    assert image.imread(path).shape[:2] == (4 * 9 * 6, 3 * 9 * 6)
+    assert image.imread(path).shape[:2] == (4 * 9 * 6, 120 + 3 * 9 * 6)  # labels beside it
     test, rows = (data.load("digits", split=split).rows for split in ("test", "train"))
     order = np.random.default_rng(1).permutation(len(test))[:3]
     mean = rows.astype(float).mean(axis=0)
@@ -136,7 +136,7 @@ def test_the_script_prints_the_errors_and_draws(
     assert script_status("inpaint.py", run_dir, *options) == 0
     said = capsys.readouterr().out
     assert "RMSE of the missing part of 2 images" in said and str(out) in said
-    assert image.imread(out).shape[:2] == (4 * 9 * 6, 2 * 9 * 6)
+    assert image.imread(out).shape[:2] == (4 * 9 * 6, 120 + 2 * 9 * 6)
 
 
 def test_what_is_seen_is_left_as_it_is():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from matplotlib import image
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from subsel.gan import pictures
@@ -35,6 +36,32 @@ def test_a_scatter_plot_draws_ink_and_leaves_one_file(tmp_path):
     pictures.samples(tmp_path / "points.png", points, points[:8])
     assert image.imread(tmp_path / "points.png")[..., :3].min() < 0.5
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_lies_beyond_the_frame_is_counted(tmp_path, monkeypatch):
+    titles = []
+    monkeypatch.setattr(
+        Axes, "set_title", lambda axes, title, **_: titles.append(title)
+    )
+    points = np.array([[0.0, 1.0], [0.0, -1.26], [np.nan, 0.0], [1.2, 0.0]])
+    for shown in (points, points[:1]):
+        pictures.scatter(tmp_path / "points.png", shown, points[:1])
+    counted = "4 samples, 2 of them beyond the frame; modes circled"
+    assert titles == [counted, "1 samples; modes circled"]
+
+
+def test_each_row_has_its_label_beside_it(tmp_path):
+    """Ink on the left of a row only where it has a label; the grid stays as it is."""
+    images = np.random.default_rng(0).uniform(-1, 1, (6, 48, 48, 1))
+    for name, labels in {"plain": (), "named": ("above", "", "below")}.items():
+        pictures.samples(tmp_path / f"{name}.png", images, images, 2, labels)
+    plain, named = (
+        image.imread(tmp_path / f"{name}.png")[..., :3] for name in ("plain", "named")
+    )
+    margin = named.shape[1] - plain.shape[1]
+    np.testing.assert_array_equal(named[:, margin:], plain)
+    ink = [row.min() < 0.5 for row in np.split(named[:, :margin], 3)]
+    assert ink == [True, False, True]
 
 
 def test_lines_show_every_signal_where_it_belongs(tmp_path):

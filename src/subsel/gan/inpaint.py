@@ -221,11 +221,16 @@ def inpaint(
     }
     pasted = {name: np.where(seen, truth, x) for name, x in fillings.items()}
     out = out or run_dir / f"inpaint-{mask}-{int(state.step)}-{seed}.png"
-    rows = [truth, np.where(seen, truth, 0), pasted["generator"], pasted["nearest"]]
+    rows = {
+        "image": truth,
+        "its visible part": np.where(seen, truth, 0),
+        "filled in by G": pasted["generator"],
+        "by the nearest": pasted["nearest"],
+    }
     shown = min(len(truth), _SHOWN)
     try:
-        sheet = np.concatenate([row[:shown] for row in rows])
-        pictures.samples(out, sheet, dataset.rows, columns=shown)
+        sheet = np.concatenate([row[:shown] for row in rows.values()])
+        pictures.samples(out, sheet, dataset.rows, shown, tuple(rows))
     except OSError as error:
         raise UsageError(f"{out} cannot be written: {error.strerror}") from None
     return {name: rmse(x, truth, seen) for name, x in pasted.items()}, out

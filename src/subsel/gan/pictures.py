@@ -10,6 +10,7 @@ matplotlib.use("Agg")
 
 import numpy as np  # noqa: E402
 from matplotlib import image  # noqa: E402
+from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from subsel.lab.files import atomic  # noqa: E402
@@ -40,7 +41,9 @@ def scatter(path: Path, samples: np.ndarray, centres: np.ndarray) -> None:
     axes.scatter(*samples.T, s=6, alpha=0.5, color="tab:blue", lw=0)
     reach = 1.25 * np.abs(centres).max()
     axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
-    axes.set_title(f"{len(samples)} samples; modes circled", fontsize=9)
+    outside = np.sum(~(np.abs(samples) <= reach).all(axis=1))
+    beyond = f", {outside} of them beyond the frame" if outside else ""
+    axes.set_title(f"{len(samples)} samples{beyond}; modes circled", fontsize=9)
     with atomic(path) as part:
         figure.savefig(part, dpi=120)
 
@@ -69,14 +72,39 @@ def lines(path: Path, samples: np.ndarray, columns: int = 16) -> None:
         figure.savefig(part, dpi=120)
 
 
-def samples(path: Path, points: np.ndarray, rows: np.ndarray, columns: int = 16):
-    """A grid of images or signals, or a scatter plot over the centres ``rows``."""
+def samples(
+    path: Path,
+    points: np.ndarray,
+    rows: np.ndarray,
+    columns: int = 16,
+    labels: Sequence[str] = (),
+):
+    """A grid of images or signals, or a scatter plot over the centres ``rows``.
+
+    ``labels`` are written on the left of the grid, one for each of its rows.
+    """
     if points.ndim == 2:
         scatter(path, points, rows)
     elif points.ndim == 3:
         lines(path, points, columns)
     else:
         grid(path, points, columns)
+    if labels:
+        _label(path, labels)
+
+
+def _label(path, labels):
+    sheet = image.imread(path)[..., :3]
+    height, dpi = len(sheet), 100
+    figure = Figure(figsize=(1.2, (height + 0.5) / dpi), dpi=dpi)
+    for row, label in enumerate(labels):
+        middle = 1 - (row + 0.5) / len(labels)
+        figure.text(0.95, middle, label, ha="right", va="center", fontsize=8)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    margin = np.asarray(canvas.buffer_rgba())[..., :3] / 255
+    with atomic(path) as part:
+        image.imsave(part, np.hstack([margin, sheet]))
 
 
 def curves(
