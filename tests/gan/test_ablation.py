@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from subsel.gan import game, step
 from subsel.gan.ablation import (
@@ -317,12 +318,20 @@ def test_what_a_study_found(tmp_path):
     assert pair["improvement"] == (1, 1, 1) and pair["p"] == pytest.approx(0.1)
     assert pair["p_holm"] == pytest.approx(0.2)  # of two comparisons
     assert pair["side"] == 0  # three seeds can never be sure
+    assert "averaged_against" in rule and adam["averaged_against"] == {}
+    assert rule["averaged_against"]["adam"] == pair  # fakes have one number for both
+    assert ring["curve_floor"] > floor > 0  # of fewer samples
     assert rule["overturned"] and len(rule["finalists"]) == 2
     assert cells["sgd"]["ring"]["against"]["adam"]["improvement"].value == 0.5
     assert rule["compiling"] == pytest.approx(0.3)  # three members' shares
     assert rule["tuning"][0] is None and rule["expected_best"][0] < rule["scores"][0]
     overall = found["overall"]
-    assert overall["adam"]["improvement"] is None
+    assert overall["adam"]["against"] is None
+    pair = overall["history_min_norm"]["against"]
+    assert pair["improvement"] == (1, 1, 1) and pair["side"] == 0
+    normal = 2 * stats.norm.sf(4.5 / np.sqrt(9 / 12 * 7))  # U is 9 of 9
+    assert pair["p"] == pytest.approx(normal)
+    assert pair["p_holm"] == pytest.approx(2 * normal)
     assert overall["history_min_norm"]["score"].low > overall["adam"]["score"].high
     analysis.save(found, store.results(), tmp_path / "out")
     saved = json.loads((tmp_path / "out" / "analysis.json").read_text())

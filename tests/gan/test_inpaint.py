@@ -119,7 +119,10 @@ def run_dir(tmp_path_factory):
 def test_a_run_fills_in_unseen_images(run_dir):
     errors, path = inpaint.inpaint(run_dir, images=3, search=Search(steps=2))
     assert path == run_dir / "inpaint-right-0-1.png"
-    assert image.imread(path).shape[:2] == (4 * 9 * 6, 120 + 3 * 9 * 6)  # labels beside it
+    assert image.imread(path).shape[:2] == (
+        4 * 9 * 6,
+        120 + 3 * 9 * 6,
+    )  # labels beside it
     test, rows = (data.load("digits", split=split).rows for split in ("test", "train"))
     order = np.random.default_rng(1).permutation(len(test))[:3]
     mean = rows.astype(float).mean(axis=0)

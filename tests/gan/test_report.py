@@ -40,7 +40,7 @@ def _pair(improvement, side):
     return {"improvement": improvement, "p": 0.01, "p_holm": 0.0234567, "side": side}
 
 
-def _cell(shape, score, against=None):
+def _cell(shape, score, against=None, averaged=None):
     rng = np.random.default_rng(0)
     return {"against": against or {}} | {
         "judges": ["9 samples, net-1"],
@@ -49,6 +49,7 @@ def _cell(shape, score, against=None):
         "values": [0.2, 0.3, 0.4, 0.5],
         "median": 0.35,
         "averaged": 0.3,
+        "averaged_against": averaged or {},
         "diverged": 0,
         "scores": [0.5, 0.6, 0.7, 0.8],
         "score": [score, score - 0.1, score + 0.1],
@@ -103,10 +104,13 @@ def _found():
     for task, shape in shapes.items():
         real = {"metric": 0.1, "high_quality": 0.999}
         tasks[task] = {"about": "easy", "primary": "metric", "real": real}
-        tasks[task] |= {"floor": 0.1, "untrained": 2.0, "target": 0.4, "shape": shape}
+        tasks[task] |= {"floor": 0.1, "curve_floor": 0.15, "untrained": 2.0}
+        tasks[task] |= {"target": 0.4, "shape": shape}
         tasks[task] |= {"target_at": 0.75, "judge": "9 samples, net-1"}
         cells["adam"][task] = _cell(shape, 0.6)
-        cells["turn"][task] = _cell(shape, 0.8, {"adam": _pair([0.7, 0.55, 0.9], 1)})
+        averaged = {"adam": _pair([0.25, 0.125, 0.375], -1)}
+        pair = {"adam": _pair([0.7, 0.55, 0.9], 1)}
+        cells["turn"][task] = _cell(shape, 0.8, pair, averaged)
     cells["turn"]["ring"]["against"][EVIL] = _pair([1.0, 1.0, 1.0], 1)
     against = {"adam": _pair([0.0, 0.0, 0.0], -1)}
     cells[EVIL]["ring"] = _diverged(_cell([2], 0.0, against))
@@ -120,8 +124,8 @@ def _found():
         "contestants": about,
         "cells": cells,
         "overall": {
-            "adam": whole | {"improvement": None},
-            "turn": whole | {"improvement": [0.7, 0.6, 0.8]},
+            "adam": whole | {"against": None},
+            "turn": whole | {"against": _pair([0.7, 0.6, 0.8], 1)},
         },
         "levels": np.linspace(0, 1, 11).tolist(),
     }
@@ -200,6 +204,8 @@ def test_both_forms_say_the_same(written, name):
         "0.700 [0.550, 0.900] ▲",
         "p 0.0235",
         "3/4 [0.194, 0.994]",
+        "0.250 [0.125, 0.375] ▼ p 0.0235",  # of the mean of G
+        "not part of this report: adam_at_once,",
         "learning_rate 0.000123, b1 0",
         "⚑ eps",
         "diverged",
@@ -303,7 +309,9 @@ def test_runs_in_other_features_are_named(found, tmp_path):
     text = said()
     assert "Measured on 9 samples, net-1" in text and "Measured elsewhere" not in text
     found["cells"]["turn"]["ring"]["judges"] = []  # of a store from before
-    assert "Measured elsewhere" not in said()
+    text = said()
+    assert "Measured elsewhere" not in text
+    assert "1 of 3 contestants have runs of before it was recorded" in text
     found["cells"]["turn"]["ring"]["judges"] = ["9 samples, net-1", "9 samples, net-2"]
     assert said().count("turn: 9 samples, net-2") == 1
 

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +25,14 @@ def test_an_interrupted_experiment_goes_on_where_it_was(tmp_path):
     assert json.loads(out.read_text()) == report
     expected = {"a": {"value": 1}, "b": {"value": 2}, "c": {"value": 3}}
     assert report["cells"] == expected and list(report["cells"]) == list(expected)
+
+
+def test_results_and_the_picture_beside_them_have_names_of_their_own():
+    with pytest.raises(UsageError, match=r"--out runs/games.png: .* ends in .json"):
+        cells.place("games", False, Path("runs/games.png"))
+    kept = Path("runs/mine.json")
+    assert cells.place("games", True, kept) == kept
+    assert cells.place("games", True, None) != cells.place("games", False, None)
 
 
 def test_another_protocol_is_not_mixed_in(tmp_path):

@@ -94,6 +94,39 @@ def test_three_seeds_can_never_be_significant():
     assert statistics.mann_whitney([1, 2, 3], [4, 5, 6]) == pytest.approx(0.1)
 
 
+@given(st.integers(0, 2**32 - 1), st.integers(2, 9), st.integers(2, 9))
+def test_the_stratified_test_of_one_task_is_mann_and_whitneys(seed, n, m):
+    rng = np.random.default_rng(seed)
+    x, y = rng.integers(4, size=n), rng.integers(4, size=m)
+    expected = stats.mannwhitneyu(
+        x, y, method="asymptotic", use_continuity=False
+    ).pvalue
+    found = statistics.stratified_mann_whitney(x[:, None], y[:, None])
+    if len({*x, *y}) == 1:  # where SciPy has no number
+        assert found == 1
+    else:
+        assert found == pytest.approx(expected)
+
+
+def test_the_stratified_test_is_that_of_runs_exchanged_within_tasks():
+    """The share of 20,000 exchanges whose sum of U lies as far out."""
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(12, 3)) + [0.5, 100, -100]
+    y = rng.normal(size=(12, 3)) + [0.0, 99.5, -100.4]
+
+    def excess(both):
+        own, theirs = both[..., None, :12, :], both[..., 12:, None, :]
+        return np.abs(np.sum(own > theirs, axis=(-3, -2, -1)) - 3 * 72)
+
+    both = np.concatenate([x, y])
+    exchanged = rng.permuted(np.tile(both, (20_000, 1, 1)), axis=1)
+    expected = np.mean(excess(exchanged) >= excess(both))
+    found = statistics.stratified_mann_whitney(x, y)
+    assert 0.005 < expected < 0.2 and found == pytest.approx(expected, abs=0.01)
+    whole = stats.mannwhitneyu(x.ravel(), y.ravel()).pvalue
+    assert whole > 2 * found  # tasks far apart hide what holds in each
+
+
 def test_holm_is_that_of_statsmodels():
     from statsmodels.stats.multitest import multipletests
 

@@ -47,7 +47,13 @@ def run(out: Path, protocol: dict, cells: dict[str, Callable[[], dict]]) -> dict
 
 
 def place(name: str, quick: bool, out: Path | None) -> Path:
-    """``out``, or a file in runs/ that the quick form and the full one do not share."""
+    """``out``, or a file in runs/ that the quick form and the full one do not share.
+
+    Raises:
+        UsageError: its name does not end in ``.json``: a picture beside it has it too.
+    """
+    if out and out.suffix != ".json":
+        raise UsageError(f"--out {out}: expected a name that ends in .json")
     return out or Path(f"runs/{name}{'_quick' * quick}.json")
 
 

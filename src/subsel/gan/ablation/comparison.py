@@ -16,31 +16,42 @@ def compare(cells: dict) -> None:
     """Each against tuned Adam, and rules against their controls; p adjusted together.
 
     Runs are compared by the primary metric itself: one that diverged is worse than one
-    that is worse than an untrained G, which a score does not tell.
+    that is worse than an untrained G, which a score does not tell. Once more, and
+    adjusted apart, against Adam by that of the mean of G over steps.
     """
-    pairs = []
     for name, found in cells.items():
         for task, cell in found.items():
             others = (name != TARGET) * [TARGET] + list(controls(name))
-            cell["against"] = {}
-            for other in others:
-                if task in cells.get(other, {}):
-                    pair = _against(cell, cells[other][task])
-                    cell["against"][other] = pair
-                    pairs.append(pair)
+            others = {o: cells[o][task] for o in others if task in cells.get(o, {})}
+            cell["against"] = {
+                other: _against(cell["values"], theirs["values"])
+                for other, theirs in others.items()
+            }
+            cell["averaged_against"] = {
+                other: _against(cell["averaged_values"], theirs["averaged_values"])
+                for other, theirs in others.items()
+                if other == TARGET
+            }
+    for key in ("against", "averaged_against"):
+        every = (cell[key] for found in cells.values() for cell in found.values())
+        _adjust([pair for pairs in every for pair in pairs.values()])
+
+
+def _against(own, theirs):
+    own, theirs = map(_ranked, (own, theirs))
+    return {
+        "improvement": statistics.improvement(own[:, None], theirs[:, None]),
+        "p": statistics.mann_whitney(own, theirs),
+    }
+
+
+def _adjust(pairs):
+    """Adds p as it is among so many, and 1 or -1 where one is surely the better."""
     adjusted = statistics.holm([pair["p"] for pair in pairs])
     for pair, p in zip(pairs, adjusted, strict=True):
         pair["p_holm"] = float(p)
         low, high = pair["improvement"][1:]
         pair["side"] = (int(low > 0.5) - int(high < 0.5)) * int(p < LEVEL)
-
-
-def _against(cell, other):
-    own, theirs = (_ranked(x["values"]) for x in (cell, other))
-    return {
-        "improvement": statistics.improvement(own[:, None], theirs[:, None]),
-        "p": statistics.mann_whitney(own, theirs),
-    }
 
 
 def _ranked(values):
@@ -49,7 +60,10 @@ def _ranked(values):
 
 
 def overall(tasks: list[str], cells: dict) -> dict:
-    """Over all tasks together, of the contestants that were measured on each."""
+    """Over all tasks together, of the contestants that were measured on each.
+
+    Against Adam by a stratified test, p adjusted for the contestants.
+    """
     whole = {name: x for name, x in cells.items() if set(x) == set(tasks)}
     if TARGET not in whole or not tasks:
         return {}
@@ -65,15 +79,20 @@ def overall(tasks: list[str], cells: dict) -> dict:
         line, low, high = statistics.score_profile(scores, LEVELS)
         found[name] = {
             "score": statistics.interquartile_mean(scores),
-            "improvement": None
-            if name == TARGET
-            else statistics.improvement(
-                -matrix(name, "values"), -matrix(TARGET, "values")
-            ),
+            "against": None if name == TARGET else _stratified(name, matrix),
             "benchmark": own_benchmark,
             "profile": {"line": plain(line), "low": plain(low), "high": plain(high)},
         }
+    _adjust([one["against"] for one in found.values() if one["against"]])
     return found
+
+
+def _stratified(name, matrix):
+    own, theirs = -matrix(name, "values"), -matrix(TARGET, "values")
+    return {
+        "improvement": statistics.improvement(own, theirs),
+        "p": statistics.stratified_mann_whitney(own, theirs),
+    }
 
 
 def number(x: float | None) -> float:

@@ -174,7 +174,8 @@ CONTESTANTS = {
     ),
     "adam_r1": Contestant(
         {"optimizer": "adam", "penalties": ("r1",)},
-        "Adam with an R1 penalty (Mescheder 2018): not an optimizer, a yardstick",
+        "Adam with an R1 penalty (Mescheder 2018): not an optimizer, a yardstick; an "
+        "update of D takes a gradient of a gradient, which is counted as 1",
         knobs=("penalty_weight",),
         control_of="adam",
     ),

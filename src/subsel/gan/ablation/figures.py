@@ -68,8 +68,8 @@ def _curves(found):
         "Learning curves, of Adam and a rule with its controls in each panel: "
         "the primary metric of the last iterate (smaller is better), "
         "median and quartiles over seeds, against gradients of each player. Dotted: "
-        "what real samples score; dashed: the target. A line ends where half of the "
-        "runs have diverged.",
+        "what as many real samples score; dashed: the target. A line ends where half "
+        "of the runs have diverged.",
     )
 
 
@@ -80,15 +80,17 @@ def _curve(found, task, names, axes):
         if cell := found["cells"].get(name, {}).get(task):
             own = [cell["curve"][key] for key in ("median", "low", "high")]
             _line(axes, cell["curve"]["gradients"], own, look, name, over=2 * top)
-    axes.axhline(of["floor"], color=INK, lw=0.8, ls=":")
+    axes.axhline(of["curve_floor"], color=INK, lw=0.8, ls=":")
     if of["target"] is not None:  # None: Adam's median diverged
         axes.axhline(of["target"], color=INK, lw=0.8, ls="--")
-    if of["floor"] > 0:
+    if of["curve_floor"] > 0:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.set(ylim=(0.8 * of["floor"], top), xlabel="gradients", ylabel=of["primary"])
+    axes.set(
+        ylim=(0.8 * of["curve_floor"], top), xlabel="gradients", ylabel=of["primary"]
+    )
     _legend(axes)
 
 

@@ -4,14 +4,10 @@ from collections.abc import Iterator
 
 from subsel.gan.ablation.blocks import Block, Heading, Paragraph, Table
 from subsel.gan.ablation.comparison import LEVEL
+from subsel.gan.ablation.contestants import CONTESTANTS
 from subsel.gan.ablation.groups import order
 from subsel.gan.ablation.study import TARGET
-from subsel.gan.ablation.wording import (
-    ABSENT,
-    against,
-    interval_side,
-    overall_improvement,
-)
+from subsel.gan.ablation.wording import ABSENT, with_p
 
 
 def blocks(found: dict) -> Iterator[Block]:
@@ -21,7 +17,7 @@ def blocks(found: dict) -> Iterator[Block]:
     compared = {name: sides for name, sides in compared.items() if sides}
     yield Heading("Subgradient selection against tuned Adam", 1)
     whole = {
-        name: interval_side(of["improvement"])
+        name: of["against"]["side"]
         for name, of in found["overall"].items()
         if name in compared
     }
@@ -32,16 +28,19 @@ def blocks(found: dict) -> Iterator[Block]:
         "improvement, that a run of the rule beats one of tuned Adam, lies wholly "
         "above or below 1/2, and that p of Mann and Whitney's test is below "
         f"{LEVEL}, adjusted by Holm for all comparisons of the study. Over all tasks "
-        "the interval alone decides. All this is of fresh runs at the points that "
-        "tuning found. That other tuning seeds might have found others is not in it: a "
-        "rule whose cosine to the gradient is 1 is Adam, and shows how much that is."
+        "the same, by the test stratified by task (van Elteren 1960), adjusted for all "
+        "contestants that are on all tasks. All this is of fresh runs at the points "
+        "that tuning found; that other tuning seeds might have found others is not in "
+        "it. An interval has no width where every run of one beats every run of the "
+        "other, and is too narrow near that: there p is what decides."
     )
     rows = []
     for name, sides in compared.items():
         cells = [found["cells"][name].get(task) for task in found["tasks"]]
-        each = [against(cell) if cell else ABSENT for cell in cells]
-        whole = found["overall"].get(name)
-        each.append(overall_improvement(whole))
+        each = [
+            with_p(cell["against"].get(TARGET)) if cell else ABSENT for cell in cells
+        ]
+        each.append(with_p(found["overall"].get(name, {}).get("against")))
         counts = [str(list(sides.values()).count(side)) for side in (1, -1)]
         rows.append([name, *counts, *each])
     if rows:
@@ -54,6 +53,8 @@ def blocks(found: dict) -> Iterator[Block]:
     missing = [f"{name} on {', '.join(ts)}" for name, ts in missing.items() if ts]
     if missing:
         yield Paragraph(f"Not measured (yet): {'; '.join(missing)}.")
+    if others := sorted(CONTESTANTS.keys() - set(found["asked"]["contestants"])):
+        yield Paragraph(f"Known, and not part of this report: {', '.join(others)}.")
 
 
 def headline(

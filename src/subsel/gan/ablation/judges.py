@@ -28,6 +28,7 @@ class Judge(NamedTuple):
     points: Callable  # of a curve, on few samples
     final: Callable  # on all of them
     floor: dict[str, float]  # the mean of what as many real samples score
+    curve_floor: float  # the same of the primary metric, on those of a curve
     protocol: str
 
 
@@ -60,14 +61,21 @@ def judge(task: Task, data_dir: str | None, counts: tuple) -> Judge:
         for of, count in zip((primary, measure), counts, strict=True)
     ]
     keys = jax.random.split(jax.random.key(_DIRECTIONS), _FLOORS)
-    real, whole = functools.partial(data.real, own.dataset), jax.jit(measure)
-    found = [whole(real(key, counts[1])) for key in keys]
-    floor = {name: float(np.mean([one[name] for one in found])) for name in found[0]}
+    few, floor = (
+        _floor(own.dataset, jax.jit(of), count, keys)
+        for of, count in zip((primary, measure), counts, strict=True)
+    )
     return Judge(
         *compiled,
         floor,
+        few[task.primary],
         f"{counts[1]} samples, of curves {counts[0]}, {against}, last iterate",
     )
+
+
+def _floor(dataset, measure, count, keys):
+    found = [measure(data.real(dataset, key, count)) for key in keys]
+    return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
 
 
 def _of_points(task, own):

@@ -16,9 +16,9 @@ from subsel.gan.ablation.wording import (
     improvement,
     median,
     number,
-    overall_improvement,
     shown,
     what,
+    with_p,
 )
 from subsel.lab.files import atomic
 
@@ -57,9 +57,9 @@ def _overall(found) -> Iterator[Block]:
     yield Paragraph(
         "Score: 0 is an untrained generator, 1 what real samples score; the mean of "
         "the middle half of the runs of all tasks. B is AlgoPerf's benchmark score: "
-        "how near to the fastest in reaching the targets, at most 1. In brackets are "
-        "95 % intervals. ● is a rule, ↳ a control of the one above. Only contestants "
-        "measured on every task are here."
+        "how near to the fastest contestant in reaching the targets, at most 1. In "
+        "brackets are 95 % intervals. ● is a rule, ↳ a control of the one above. Only "
+        "contestants measured on every task are here."
     )
     columns = ["contestant", "gradients a step", "score", "P(better than Adam)"]
     columns += ["benchmark score B", "what"]
@@ -67,7 +67,7 @@ def _overall(found) -> Iterator[Block]:
     for name in (name for name in order(found) if name in found["overall"]):
         one, of = found["contestants"][name], found["overall"][name]
         row = [shown(name, one), number(one["gradients"]), estimate(of["score"])]
-        row += [overall_improvement(of), estimate(of["benchmark"])]
+        row += [with_p(of["against"]), estimate(of["benchmark"])]
         rows.append([*row, what(one)])
     yield Table(columns, rows)
 
@@ -91,6 +91,13 @@ def _task(found, task) -> Iterator[Block]:
         for name, cell in cells.items()
         if (others := [judge for judge in cell["judges"] if judge != of["judge"]])
     }
+    unknown = [name for name, cell in cells.items() if not cell["judges"]]
+    if unknown:
+        yield Paragraph(
+            f"That is what would measure now. {len(unknown)} of {len(cells)} "
+            "contestants have runs of before it was recorded with each; distances in "
+            "features of other weights are not to be compared."
+        )
     if by_another:  # feature networks are trained on each machine
         yield Paragraph(
             "Measured elsewhere, in features with other weights, whose distances are "
@@ -105,7 +112,8 @@ def _task(found, task) -> Iterator[Block]:
         "gradients to it",
         "diverged",
     ]
-    columns += ["by default", "averaged G", *final, *(c + " ∠" for c in cosines)]
+    columns += ["by default", "averaged G", "P, averaged G"]
+    columns += [*final, *(c + " ∠" for c in cosines)]
     columns += [
         "seconds a run",
         "compiling once",
@@ -120,7 +128,7 @@ def _task(found, task) -> Iterator[Block]:
     ]
     real = ["real samples", number(of["floor"]), "1"]
     start = ["untrained G", number(of["untrained"]), "0"]
-    real += [ABSENT] * 8 + [number(of["real"].get(key)) for key in final]
+    real += [ABSENT] * 9 + [number(of["real"].get(key)) for key in final]
     foot = [row + [ABSENT] * (len(columns) - len(row)) for row in (real, start)]
     yield Table(columns, rows, foot)
 
@@ -147,6 +155,7 @@ def _numbers(cell, final, cosines) -> list[str]:
         str(cell["diverged"]),
         by_default if cell["default_values"] else ABSENT,
         number(cell["averaged"], "diverged"),
+        with_p(cell["averaged_against"].get(TARGET)),
         *(number(cell["final"].get(key)) for key in final),
         *(number(cell["cosine"].get(key)) for key in cosines),
         number(cell["seconds"]),
@@ -196,8 +205,9 @@ def _protocol(found, machine) -> Iterator[Block]:
             "end of its axis: a wider space might have held a better one.",
             f"{p['seeds']} reporting seeds, which tuning never saw, for the best point "
             "and for the defaults.",
-            "The last iterate counts, never the best of a run; the mean of G over "
-            "steps is reported beside it, for all.",
+            "The last iterate counts, never the best of a run, and chooses the points; "
+            "the mean of G over steps is reported beside it, for all, and compared "
+            "with Adam's (P, averaged G; p adjusted for all of these).",
             "Target: the median that tuned Adam, on seeds of its own, has reached at "
             f"{_share(found)} of the budget. A run that never reaches it is a miss, "
             "and takes infinitely long.",

@@ -3,7 +3,6 @@
 import math
 
 from subsel.gan.ablation.groups import role
-from subsel.gan.ablation.study import TARGET
 
 ABSENT = "–"
 _MARKS = {1: " ▲", -1: " ▼", 0: ""}
@@ -23,11 +22,6 @@ def number(x: float | None, otherwise: str = ABSENT) -> str:
 def estimate(of: list[float] | None) -> str:
     """A number with its interval."""
     return f"{number(of[0])} [{number(of[1])}, {number(of[2])}]" if of else ABSENT
-
-
-def interval_side(of: list[float] | None) -> int:
-    """1 where the whole interval is above 1/2, -1 where it is below, else 0."""
-    return int(of[1] > 0.5) - int(of[2] < 0.5) if of else 0
 
 
 def median(times: list[float | None]) -> float:
@@ -53,13 +47,6 @@ def improvement(pair: dict | None) -> str:
     return estimate(pair["improvement"]) + _MARKS[pair["side"]]
 
 
-def against(cell: dict) -> str:
-    """How a contestant fares against tuned Adam on a task."""
-    pair = cell["against"].get(TARGET)
+def with_p(pair: dict | None) -> str:
+    """The same, and p as adjusted."""
     return f"{improvement(pair)} p {number(pair['p_holm'])}" if pair else ABSENT
-
-
-def overall_improvement(of: dict | None) -> str:
-    """The same over all tasks."""
-    of = of and of["improvement"]
-    return estimate(of) + _MARKS[interval_side(of)]
