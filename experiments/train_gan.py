@@ -19,7 +19,7 @@ from subsel.gan import checks, config, hosts
 from subsel.gan.recipes import RECIPES
 from subsel.gan.train import train
 from subsel.lab import cache
-from subsel.lab.errors import exit_status
+from subsel.lab.errors import UsageError, exit_status
 
 ABOUT = (
     f"{__doc__.splitlines()[0]} --recipe NAME takes its defaults from one of "
@@ -38,13 +38,26 @@ def main():
     parser.add_argument("--recipe")
     given, others = parser.parse_known_args(options)
     default = config.Config()
-    if given.resume:
+    if given.resume and given.recipe:
+        raise UsageError(
+            f"--recipe {given.recipe} with --resume {given.resume}: a run goes on with "
+            "its own options; leave --recipe out"
+        )
+    if given.resume is not None:
         default = hosts.together(lambda: config.load(given.resume))
-    elif given.recipe:
+    elif given.recipe is not None:
         checks.one_of("recipe", given.recipe, RECIPES)
         default, options = RECIPES[given.recipe](), others
     cache.keep_programs()
-    train(tyro.cli(config.Config, default=default, args=options, description=ABOUT))
+    chosen = tyro.cli(config.Config, default=default, args=options, description=ABOUT)
+    try:
+        train(chosen)
+    except UsageError as error:
+        if not given.recipe:
+            raise
+        raise UsageError(
+            f"{error} (what was not given is as --recipe {given.recipe} has it)"
+        ) from None
 
 
 if __name__ == "__main__":

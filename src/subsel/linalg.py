@@ -174,11 +174,12 @@ def unit_ball(key, tree):
     leaves, structure = jax.tree.flatten(tree)
     direction_key, radius_key = jax.random.split(key)
     keys = jax.random.split(direction_key, max(len(leaves), 1))
-    draws = [  # sharded as the leaf is, by the zeros
-        jax.random.normal(k, x.shape, x.dtype) + jnp.zeros_like(x)
-        for k, x in zip(keys, leaves, strict=False)
+    parts = [2 if jnp.iscomplexobj(x) else 1 for x in leaves]
+    draws = [  # of variance 1 in each part; sharded as the leaf is, by the zeros
+        jax.random.normal(k, x.shape, x.dtype) * part**0.5 + jnp.zeros_like(x)
+        for k, x, part in zip(keys, leaves, parts, strict=False)
     ]
-    size = sum(x.size * (2 if jnp.iscomplexobj(x) else 1) for x in leaves)
+    size = sum(x.size * part for x, part in zip(leaves, parts, strict=True))
     radius = jax.random.uniform(radius_key) ** (1 / max(size, 1))
     direction = jax.tree.unflatten(structure, draws)
     return resize(direction, norm(direction), radius)

@@ -217,7 +217,7 @@ def test_networks_that_do_not_go_with_the_data_are_refused(options, reason):
         {"dataset": "signals", "model": "dcgan", "lookahead_every": 2},
         {"dataset": "grid", "norm": "layer", "conditional": True},
         {"game": "extragradient", "optimizer": "subsel"},
-        {"spectral": True, "norm": "batch", "pack": 2, "microbatches": 2} | SNAPSHOTS,
+        {"spectral": True, "g_norm": "batch", "pack": 2, "microbatches": 2} | SNAPSHOTS,
         {"precision": "bfloat16", "conditional": True, "d_steps": 2} | SNAPSHOTS,
     ],
 )

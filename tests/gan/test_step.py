@@ -126,26 +126,28 @@ def test_game_schedules_are_the_reference(rules, how):
     close(played(RULES._replace(**rules), tx)[0].params, expected[-1])
 
 
+def field(params, real, z, loss=LOSSES["non_saturating"]):
+    """The gradients of both players where they are."""
+    d, g = params
+    return Pair(
+        jax.grad(lambda d: loss.d(judge(d, real), judge(d, make(g, z))))(d),
+        jax.grad(lambda g: loss.g(judge(d, real), judge(d, make(g, z))))(g),
+    )
+
+
 def test_extragradient_is_a_step_along_the_field_at_the_point_ahead():
     """With plain descent, against the textbook's two lines."""
-    rate, loss = 0.3, LOSSES["non_saturating"]
+    rate = 0.3
     tx = both("sgd", rate)
     rules = RULES._replace(selection=GAMES["extragradient"](optax.sgd(rate), 0))
     first = start(tx)
-    real, z = drawn(first, 0)
-
-    def field(params):
-        d, g = params
-        return Pair(
-            jax.grad(lambda d: loss.d(judge(d, real), judge(d, make(g, z))))(d),
-            jax.grad(lambda g: loss.g(judge(d, real), judge(d, make(g, z))))(g),
-        )
+    batch = drawn(first, 0)
 
     def descend(x, gradient):
         return jax.tree.map(lambda x, g: x - rate * g, x, gradient)
 
-    ahead = descend(first.params, field(first.params))
-    expected = descend(first.params, field(ahead))
+    ahead = descend(first.params, field(first.params, *batch))
+    expected = descend(first.params, field(ahead, *batch))
     state, metrics = played(rules, tx, steps=1)
     close(state.params, expected, rtol=1e-4, atol=1e-6)
     assert {"pair_cosine", "pair_fired"} <= set(metrics)
@@ -159,6 +161,19 @@ def test_past_extragradient_is_the_optimistic_step():
     optimistic = Pair(*[optax.optimistic_gradient_descent(rate, 1.0, 1.0)] * 2)
     theirs = played(RULES._replace(selection=optax.identity()), optimistic)[0]
     close(ours.params, theirs.params, rtol=1e-4, atol=1e-6)
+
+
+def test_reflected_is_malitskys_step_on_the_field_of_both():
+    """x+ = x - r F(2 x - x-), F of both players, with plain descent."""
+    rate, tx = 0.3, both("sgd", 0.3)
+    rules = RULES._replace(selection=GAMES["reflected"](None, 0))
+    first = start(tx)
+    past = now = first.params
+    for t in range(3):
+        ahead = jax.tree.map(lambda x, before: 2 * x - before, now, past)
+        found = field(ahead, *drawn(first, t))
+        past, now = now, jax.tree.map(lambda x, g: x - rate * g, now, found)
+    close(played(rules, tx, steps=3)[0].params, now, rtol=1e-4, atol=1e-6)
 
 
 def test_microbatches_accumulate_the_gradient_of_the_batch():
@@ -188,6 +203,14 @@ def test_a_point_that_an_optimizer_remembers_returns_with_the_parameters():
         before = optax.tree.get(getattr(state.opt, player), "previous")
         now = getattr(state.params, player)
         close(optax.tree.sub(now, before), getattr(last, player))
+    reflected = RULES._replace(selection=GAMES["reflected"](None, 0))
+    tx = both("sgd", 0.3)
+    points = [played(reflected, tx, steps=t)[0].params for t in (1, 2)]
+    pulled = reflected._replace(lookahead_every=2, lookahead_share=0.25)
+    state, _ = played(pulled, tx, steps=2)
+    before = optax.tree.get(state.selection, "previous")
+    last = optax.tree.sub(points[1], points[0])
+    close(optax.tree.sub(state.params, before), last, rtol=1e-4, atol=1e-6)
 
 
 def test_samples_are_drawn_with_the_average_of_the_generator():

@@ -68,6 +68,13 @@ _REFUSED = (
         "depend on the others (Gulrajani 2017): use --d-norm layer or none",
     ),
     (
+        lambda c: c.spectral and c.of("d", "norm") in ("batch", "layer"),
+        "--spectral with batch or layer normalisation in D",
+        "what divides by the size of a layer's outputs undoes the division by the size "
+        "of its weights, and has scales of its own (Miyato 2018 has none): use "
+        "--d-norm none",
+    ),
+    (
         lambda c: c.model == "resnet" and (c.of("d", "hidden") or c.of("g", "hidden")),
         "--hidden with --model resnet",
         "it has no dense layers but the first and the last, which have their widths",

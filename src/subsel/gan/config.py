@@ -84,7 +84,7 @@ class Config:
 
     game: str = "alternating"
     """alternating, or both players at once: simultaneous, extragradient (and its
-    controls: …_mean, …_random, …_reversed), past_extragradient."""
+    controls: …_mean, …_random, …_reversed), past_extragradient, reflected."""
     d_steps: int = 1
     """Updates of D for one of G, where the players alternate."""
     snapshots: int = 0
@@ -199,7 +199,9 @@ def load(run_dir: str | Path) -> Config:
         return check(Config(**saved | listed))
     except (FileNotFoundError, NotADirectoryError):
         why = f"holds no {_FILE}" if Path(run_dir).is_dir() else "is no folder"
-        raise UsageError(f"{run_dir} is not the folder of a run: it {why}") from None
+        raise UsageError(
+            f"{run_dir or repr('')} is not the folder of a run: it {why}"
+        ) from None
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read as a configuration: {error}") from None
 

@@ -94,7 +94,8 @@ def evaluation(cfg: Config, playing: Game) -> Evaluation:
 
     def floor() -> dict:
         key = jax.random.fold_in(jax.random.key(cfg.seed), step.EVALUATION)
-        found = measure(data.real(playing.dataset, key, count), key)
+        own_key = jax.random.split(key, 3)[2]  # that of drawn samples
+        found = measure(data.real(playing.dataset, key, count), own_key)
         return {name: float(value) for name, value in found.items()}
 
     return Evaluation(due, run, glance, floor)

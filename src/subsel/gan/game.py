@@ -83,7 +83,7 @@ def build(cfg: Config, dataset: data.Dataset | None = None) -> Game:
 def architecture(cfg: Config, player: str) -> models.Architecture:
     """The network of one player, in full."""
     norm, slope = getattr(_OWN[cfg.model], player)
-    if player == "d" and cfg.penalties:  # of one sample: see checks
+    if player == "d" and (cfg.penalties or cfg.spectral):  # see checks
         norm = "none"
     chosen = cfg.of(player, "norm")
     own = cfg.of(player, "slope")

@@ -40,7 +40,7 @@ def join(where: str) -> None:
         )
         # Gloo waits 30 s for all to come to the first collective; now they are here.
         from_leader(None)
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, IndexError) as error:  # the last: no port
         raise UsageError(
             f"--distributed {where}: {error}. Expected auto under Slurm, MPI or "
             "Kubernetes, or HOST:PORT,COUNT,INDEX with the address of process 0"

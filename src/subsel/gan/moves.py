@@ -77,8 +77,8 @@ def joint(
     """Both move at once, along what ``selection`` makes of the pair of gradients.
 
     The selection is offered ``grad_fn``, the field of both players at another pair of
-    parameters on the same batch: with ``lookahead`` this is extragradient. Each
-    player's own optimizer follows.
+    parameters on the same batch: with ``lookahead`` this is extragradient, with
+    ``reflect`` the projected reflected gradient. Each player's own optimizer follows.
     """
     selection = optax.with_extra_args_support(selection)
 

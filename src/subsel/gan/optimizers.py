@@ -12,6 +12,8 @@ import optax
 
 import subsel
 
+_APART = 2**31  # between the seeds of runs and those of balls
+
 
 class Numbers(NamedTuple):
     """What an optimizer may be given; all but ``candidates`` may be traced."""
@@ -46,9 +48,12 @@ def _adam(of: Numbers, candidates=None, select=None, **options):
 
 
 def _ball(select):
-    """``select`` makes a selector from a seed."""
+    """``select`` makes a selector from a seed.
+
+    Keys made of a run's own seed and of the count of steps are those of its batches.
+    """
     return lambda of: _adam(
-        of, subsel.ball(of.candidates, of.radius, of.seed), select(of.seed)
+        of, subsel.ball(of.candidates, of.radius, of.seed + _APART), select(of.seed)
     )
 
 
@@ -87,6 +92,8 @@ OPTIMIZERS = {
     "ball_mean": _ball(lambda seed: subsel.mean()),
     "ball_random": _ball(subsel.uniform),
     "ball_longest": _ball(lambda seed: _longest()),
+    # each player at the reflection of its own parameters, the other where it is; both
+    # at once, as in Malitsky 2015, is the game "reflected"
     "reflect": lambda of: _adam(of, subsel.reflect(), compare="incoming"),
     # and after it
     "history_after": _after,
@@ -124,6 +131,9 @@ GAMES = {
     ),
     "past_extragradient": lambda trial, seed: subsel.select_subgradient(
         subsel.history(2), subsel.optimistic()
+    ),
+    "reflected": lambda trial, seed: subsel.select_subgradient(
+        subsel.reflect(), compare="incoming"
     ),
 }
 

@@ -156,6 +156,7 @@ def _averaged(rules, state):
             params=params,
             slow=optax.tree.where(due, ahead, state.slow),
             opt=Pair(*map(_moved, state.opt, moved)),
+            selection=_moved(state.selection, moved),
         )
     if rules.ema:
         # A short memory at first: else the initial parameters stay in it for long.
@@ -166,7 +167,7 @@ def _averaged(rules, state):
 
 
 def _moved(opt, by):
-    """An optimizer's state where its parameters were moved, and not by a step of its.
+    """A transformation's state where its parameters were moved, not by a step of its.
 
     A point that it remembers moves along, or the return would look like a step, and the
     reflection of it would lie behind.

@@ -66,8 +66,13 @@ def _prepared(
     if cfg.batch_size % share:
         raise UsageError(
             f"--batch-size {cfg.batch_size} is not divisible by {share}, the number of "
-            "devices times --pack times --microbatches: try "
-            f"{max(cfg.batch_size // share, 1) * share}"
+            "devices times --pack times --microbatches: "
+            + (
+                "a run goes on with its own batch; use a number of devices that "
+                "divides it"
+                if cfg.resume
+                else f"try {max(cfg.batch_size // share, 1) * share}"
+            )
         )
     playing = game.build(cfg)
     if len(playing.dataset.rows) < cfg.batch_size and not playing.dataset.noise:
@@ -148,7 +153,7 @@ def _loop(
     slots = step.slots(cfg.batch_size, cfg.microbatches)
     done = int(state.step)
     with contextlib.ExitStack() as stack:
-        interrupted = stack.enter_context(_interrupt_between_reports())
+        interrupted = stack.enter_context(_interrupt_between_reports(run_dir))
         report = hosts.together(
             lambda: stack.enter_context(_reports(cfg, playing, judge, run_dir, done))
         )
@@ -256,13 +261,13 @@ def _name(path) -> str:
 def _last_checkpoint(run_dir: Path, done: int) -> str:
     saved = f"at step {done} in {run_dir}" if done else "none yet"
     return (
-        f"Last good checkpoint: {saved}. Try a smaller --learning-rate in a new "
-        "run, or --on-nonfinite continue"
+        f"Last good checkpoint: {saved}. Start a new run with a smaller "
+        "--learning-rate, or with --on-nonfinite continue"
     )
 
 
 @contextlib.contextmanager
-def _interrupt_between_reports():
+def _interrupt_between_reports(run_dir: Path):
     """Yields whether Ctrl-C was pressed, or the process was asked to end, as a cluster
     does before it takes a machine back; a second time interrupts at once.
 
@@ -273,7 +278,10 @@ def _interrupt_between_reports():
 
     def handler(number, frame):
         if asked:
-            raise KeyboardInterrupt("stopped at once; the last report was saved")
+            raise KeyboardInterrupt(
+                "stopped at once; what the last report saved is kept, and goes on with "
+                f"--resume {run_dir}"
+            )
         asked.append(number)
         sys.stderr.write("\nstopping after this report; a second time stops at once\n")
 

@@ -41,7 +41,7 @@ def _selection(optimizer, about, cost=1, size=2, knobs=(), **more):
 
 
 def _ball(optimizer, about, **more):
-    more = {"knobs": ("radius",), "version": 1} | more  # 1: a seed of each run's own
+    more = {"knobs": ("radius",), "version": 2} | more  # 2: seeds of their own
     return _selection(optimizer, about, 3, 3, **more)
 
 
@@ -98,11 +98,19 @@ CONTESTANTS = {
         1,
         rule=True,
     ),
+    "reflected": _pair(
+        "reflected",
+        "the gradients of the pair where both are reflected (Malitsky 2015), before "
+        "Adam",
+        1,
+        rule=True,
+    ),
     "zero_rule": _selection("subsel", "Adam that goes on where the gradient is zero"),
     "reflect": _selection(
         "reflect",
-        "gradient at the reflected point, before Adam; the program computes the other "
-        "one too, for its reports",
+        "for each player the gradient at the reflection of its own parameters, the "
+        "other player where it is, before Adam; the program computes the plain one "
+        "too, for its reports",
     ),
     "history_min_norm": _selection(
         "history_min_norm", "shortest of the hull of the last 2 gradients, before Adam"
