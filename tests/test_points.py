@@ -7,6 +7,7 @@ import optax
 import pytest
 
 import subsel
+from subsel import linalg
 
 # Contraction a step on f(x, y) = xy, from the spectral radii of the exact iteration
 # matrices: simultaneous descent-ascent, extragradient, past-extragradient.
@@ -131,6 +132,15 @@ def test_ball_and_min_norm_find_the_way_along_a_valley():
         lambda p: jnp.array([1, 0.1]).at[0].set(jnp.sign(p[0])),
     )
     np.testing.assert_allclose(updates, [0, 0.1], atol=1e-6)
+
+
+def test_a_complex_number_of_the_ball_counts_as_two():
+    """Uniform in the ball: squared lengths are in the ratio of the dimensions."""
+    tree = {"c": jnp.zeros(300, jnp.complex64), "r": jnp.zeros(600)}
+    drawn = linalg.unit_ball(jax.random.key(0), tree)
+    length = {name: float(jnp.sum(jnp.abs(x) ** 2)) for name, x in drawn.items()}
+    assert length["c"] == pytest.approx(length["r"], rel=0.2)
+    assert abs(np.corrcoef(drawn["c"].real, drawn["c"].imag)[0, 1]) < 0.2
 
 
 def test_ball_points_are_inside_and_differ_from_update_to_update():

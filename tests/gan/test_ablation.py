@@ -63,6 +63,18 @@ def small_tasks():
 # Points
 
 
+def test_a_ball_is_not_drawn_with_the_keys_of_the_batch():
+    """At seed 0 a probe would be the noise that is added to the data."""
+    params = {"a": jnp.zeros(2), "b": jnp.zeros(512)}
+    tx = OPTIMIZERS["ball_mean"](Numbers(1.0, candidates=2, seed=jnp.uint32(0)))
+    updates, _ = tx.update(params, tx.init(params), params, grad_fn=lambda x: x)
+    batch = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 0), 0)
+    data_key = jax.random.split(batch, 3)[0]
+    noise = jax.random.normal(jax.random.split(data_key)[1], (256, 2)).ravel()
+    assert jnp.abs(updates["b"]).min() > 0.9  # Adam's first step: the signs
+    assert abs(np.corrcoef(updates["b"], noise)[0, 1]) < 0.2
+
+
 def test_all_contestants_try_the_same_points_of_the_shared_space():
     lists = {name: space.points(one.knobs, 20) for name, one in CONTESTANTS.items()}
     adam = lists["adam"]

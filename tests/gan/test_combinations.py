@@ -168,6 +168,8 @@ def _without_axis(cfg, playing):
         ({"clip_weights": 0.1, "penalties": ("wgan_gp",)}, "cannot follow"),
         ({"spectral": True, "penalties": ("wgan_gp",)}, "choose one, or r1"),
         ({"penalties": ("dragan",), "spectral": True}, "or dragan.*choose one, or r1"),
+        ({"spectral": True, "norm": "batch"}, "undoes.*--d-norm none"),
+        ({"spectral": True, "d_norm": "layer"}, "undoes.*--d-norm none"),
         ({"penalties": ("r1", "r1")}, "a name twice.*--penalty-weight"),
         ({"penalty_every": 4}, "there is no penalty"),
         ({"penalty_weight": 2.0}, "there is no penalty.*--penalties r1"),
@@ -192,6 +194,14 @@ def _without_axis(cfg, playing):
 def test_what_makes_no_sense_is_refused_with_the_reason(options, reason):
     with pytest.raises(UsageError, match=reason):
         config.check(dataclasses.replace(Config(), **options))
+
+
+@pytest.mark.parametrize("options", [{"spectral": True}, {"penalties": ("r1",)}])
+@pytest.mark.parametrize("model", ["dcgan", "resnet"])
+def test_what_bounds_d_leaves_it_without_normalisation(model, options):
+    cfg = config.check(Config(model=model, **options))
+    assert game.architecture(cfg, "d").norm == "none"
+    assert game.architecture(cfg, "g").norm == "batch"
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,8 @@ def test_a_place_that_is_none_is_refused():
     assert code == 2 and "error: --distributed auto: " in err, err
     with pytest.raises(UsageError, match="HOST:PORT,COUNT,INDEX"):
         hosts.join("nonsense")
+    with pytest.raises(UsageError, match="localhost,1,0: .*HOST:PORT,COUNT,INDEX"):
+        hosts.join("localhost,1,0")  # no port
 
 
 if __name__ == "__main__":

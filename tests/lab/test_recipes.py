@@ -35,6 +35,15 @@ def test_an_unknown_recipe_is_refused(script):
         script.main(("rng",))
 
 
+def test_a_refusal_says_that_a_recipe_was_in_it(script_status, capsys, tmp_path):
+    """What is refused may be an option that the user has not given."""
+    assert script_status("train_gan.py", "--recipe", "mnist-dcgan", "--model", "mlp")
+    said = capsys.readouterr().err
+    assert "makes no sense" in said and "as --recipe mnist-dcgan has it" in said
+    assert script_status("train_gan.py", "--recipe", "ring", "--resume", tmp_path)
+    assert "leave --recipe out" in capsys.readouterr().err
+
+
 def test_recipes_are_configurations_that_can_be():
     for recipe in RECIPES.values():
         config.check(recipe())

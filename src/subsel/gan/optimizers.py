@@ -12,7 +12,7 @@ import optax
 
 import subsel
 
-_APART = 2**31  # between the seeds of runs and those of balls
+_APART = 2**30  # between the seeds of runs and those of balls
 
 
 class Numbers(NamedTuple):
