@@ -31,7 +31,8 @@ def ball(size: int, radius: float | Callable, seed: int = 0) -> Oracle:
     Args:
         size: K, at least 1.
         radius: r, Euclidean, in the units of the parameters; a number or a schedule.
-        seed: of the points; the address of a draw is (seed, count, k).
+        seed: of the points; their keys are split from ``fold_in(key(seed), count)``.
+            Another one than keys of your own are made of, or draws are the same.
 
     Raises:
         ValueError: ``size`` < 1, ``radius`` <= 0, or no ``params`` or ``grad_fn``.
@@ -78,7 +79,8 @@ def segment(size: int, radius: float | Callable, seed: int = 0) -> Oracle:
     Args:
         size: evaluations, the incoming one included; at least 2.
         radius: r, Euclidean, in the units of the parameters; a number or a schedule.
-        seed: of the points; the address of a draw is (seed, count, k).
+        seed: of the points; their keys are split from ``fold_in(key(seed), count)``.
+            Another one than keys of your own are made of, or draws are the same.
 
     Raises:
         ValueError: ``size`` < 2, ``radius`` <= 0, or no ``params`` or ``grad_fn``.
@@ -169,9 +171,10 @@ def reflect() -> Oracle:
 
     .. math:: y = 2 x_t - x_{t-1}
 
-    Where the field is linear this is the optimistic method. The incoming gradient is
-    not used, so inside one compiled program this costs no extra evaluation. Memory: one
-    copy of the parameters.
+    Where the field is linear this is the optimistic method. In a game the field is that
+    of all players: a player alone whose gradient does not depend on its own parameters,
+    as in xy, has nothing to reflect. The incoming gradient is not used, so inside one
+    compiled program this costs no extra evaluation. Memory: one copy of the parameters.
 
     Raises:
         ValueError: no ``params`` or ``grad_fn`` in ``update``.

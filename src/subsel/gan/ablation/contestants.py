@@ -85,7 +85,11 @@ CONTESTANTS = {
         {"optimizer": "optimistic_adam"}, "optimistic Adam (Daskalakis 2018)"
     ),
     "extragradient_adam": _pair(
-        "extragradient", "Adam at the gradient a trial step ahead", 2, rule=True
+        "extragradient",
+        "Adam at the gradient a trial step ahead",
+        2,
+        rule=True,
+        controls=("adam_at_once",),
     ),
     "lookahead_minimax": Contestant(
         {"optimizer": "adam", "lookahead_every": 5},
@@ -104,6 +108,7 @@ CONTESTANTS = {
         "Adam",
         1,
         rule=True,
+        controls=("adam_at_once",),
     ),
     "zero_rule": _selection("subsel", "Adam that goes on where the gradient is zero"),
     "reflect": _selection(
