@@ -1,4 +1,7 @@
-"""What a configuration may be: each option alone, then the options together."""
+"""What a configuration may be: each option alone, then the options together.
+
+In one file because it is one list, which is read from above.
+"""
 
 import dataclasses
 import math
