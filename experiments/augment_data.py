@@ -157,7 +157,7 @@ def artist(cfg, playing, count: int):
         key = jax.random.fold_in(state.key, step.SAMPLES)
         z = jax.random.normal(key, (count, cfg.latent))
         label = jnp.arange(count) % few.classes
-        return sample(step.generator(state), z, label), label
+        return sample(playing.generator(state), z, label), label
 
     return draw
 

@@ -67,7 +67,7 @@ def test_a_temperature_is_of_the_noise_drawn_from_alone():
     ):
         np.testing.assert_array_equal(ours, others)
     z, label = jax.random.normal(jax.random.key(0), (9, cfg.latent)), np.zeros(9, int)
-    generator = step.generator(state)
+    generator = cold.generator(state)
     np.testing.assert_array_equal(
         cold.draw(generator, z, label), plain.draw(generator, z / 2, label)
     )
@@ -134,3 +134,37 @@ def test_the_summary_has_the_final_and_the_best_value(tmp_path):
     assert "| reverse_kl | - | - | - | 0.1 |" in text
     assert "hidden (4,)" in text and "seed 0" in text
     assert (tmp_path / "curves.png").exists()
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+def test_averages_are_drawn_with_statistics_of_their_own(conditional):
+    """Not with running means: those of training may be anything."""
+    cfg = config.check(
+        Config(
+            dataset="digits",
+            model="dcgan",
+            width=2,
+            ema=0.9,
+            conditional=conditional,
+            latent=4,
+        )
+    )
+    playing = game.build(cfg)
+    state = game.fresh(cfg, playing)
+    lost = jax.tree.map(lambda x: x + np.nan, state.ema.stats)
+    found = playing.generator(state._replace(ema=state.ema._replace(stats=lost)))
+    z = jax.random.normal(jax.random.key(1), (2000, 4))
+    label = np.arange(2000) % 10
+    wanted, _ = jax.vmap(  # the axis that statistics are shared over
+        lambda z, label: playing.nets.g.apply(state.ema, z, label, train=True),
+        axis_name=step.ALL.axis,
+    )(z[None], label[None])
+    drawn = playing.draw(found, z, label)
+    np.testing.assert_allclose(drawn, wanted[0], atol=0.1 * np.std(wanted))
+
+
+def test_without_averages_the_last_iterate_is_drawn_with():
+    cfg, playing, _ = built()
+    state = game.fresh(cfg, playing)
+    found = playing.generator(state)
+    assert found.params is state.params.g and found.stats is state.stats.g

@@ -506,3 +506,27 @@ def test_great_circle_keeps_ends_length_and_equal_angles():
     angle = np.linspace(0, np.pi / 2, 7)
     expected = 3 * np.stack([np.cos(angle), np.sin(angle)], 1)
     np.testing.assert_allclose(points, expected, atol=1e-5)
+
+
+@EACH
+def test_standing_statistics_are_those_that_training_takes_of_the_same_noise(arch):
+    """Of one batch: outside of training, G then draws what it draws in training."""
+    arch = dataclasses.replace(arch, norm="batch")
+    g = compiled(models.generator(arch, 3, SHAPE, classes=4))
+    before = g.init(KEY)
+    before = before._replace(stats=jax.tree.map(lambda x: x + jnp.nan, before.stats))
+    z, label = jax.random.normal(KEY, (3, 8, 3)), jnp.arange(24).reshape(3, 8) % 4
+    each = [
+        models.standing(g, before, z[i : i + 1], label[i : i + 1]) for i in range(3)
+    ]
+    for i, one in enumerate(each):
+        wanted, _ = g.apply(before, z[i], label[i], train=True)
+        found, _ = g.apply(one, z[i], label[i])
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
+    together = models.standing(g, before, z, label).stats
+    means = jax.tree.map(lambda *x: np.mean(x, 0), *[one.stats for one in each])
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+        together,
+        means,
+    )

@@ -103,9 +103,8 @@ class Config:
     lookahead_share: float = 0.5
     """How far they go from the slow parameters to the fast ones."""
     ema: float = 0.0
-    """Decay a step of the average of G that samples and metrics use; 0: no average. A
-    batch-normalised G wants a --schedule to 0 with it: the running statistics, averaged
-    too, are of weights that move more than their average."""
+    """Decay a step of the average of G that samples and metrics use; 0: no average.
+    The statistics of a batch-normalised one are taken anew, from 4,000 of its own."""
 
     optimizer: str = "subsel"
     """Of both: subsel, sgd, momentum, adam(w), rmsprop, adabelief, radam, lion, …; or

@@ -68,7 +68,7 @@ def evaluation(cfg: Config, playing: Game) -> Evaluation:
         z_key, label_key, own_key = jax.random.split(key, 3)
         z = jax.random.normal(z_key, (count, cfg.latent))
         label = labels(label_key, count)
-        generator = step.generator(state)
+        generator = playing.generator(state)
         parts = [
             np.asarray(
                 playing.draw(generator, z[i : i + _CHUNK], label[i : i + _CHUNK])

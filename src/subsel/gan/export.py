@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from subsel.gan import checks, data, features, game, step
+from subsel.gan import checks, data, features, game
 from subsel.lab.errors import UsageError
 
 _CHUNK = 500  # samples drawn at once
@@ -82,7 +82,7 @@ def export(
     }
     try:
         out.mkdir(parents=True, exist_ok=True)
-        drawn = _drawn(playing, cfg, step.generator(state), count, seed)
+        drawn = _drawn(playing, cfg, playing.generator(state), count, seed)
         images, labels = _pictures(out / "samples", drawn, count)
         if cfg.conditional:
             made["samples"]["labels"] = "as frequent as in the training split; in arr_1"

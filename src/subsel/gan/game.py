@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +25,7 @@ _OWN = {
     "dcgan": Pair(d=("batch", 0.2), g=("batch", 0.0)),  # Radford 2016
     "resnet": Pair(d=("none", 0.0), g=("batch", 0.0)),  # Miyato 2018
 }
+_BATCHES = 8, 500  # of noise, that the statistics of averaged weights are taken from
 
 
 class Game(NamedTuple):
@@ -33,6 +35,7 @@ class Game(NamedTuple):
     nets: Pair
     tx: Pair
     rules: step.Rules
+    generator: Callable  # State -> G's Variables that samples are drawn with, compiled
     # (G's Variables, z [N, L] of deviation 1, label [N]) -> samples [N, ...], compiled
     draw: Callable
 
@@ -63,21 +66,42 @@ def build(cfg: Config, dataset: data.Dataset | None = None) -> Game:
         output = "identity" if points else "tanh"
     shown = (*shape[:-1], cfg.pack * shape[-1])
     axis = step.ALL.axis
+    sizes = cfg.latent, shape, classes, output
     try:
-        nets = Pair(
-            d=models.discriminator(architecture(cfg, "d"), shown, classes, axis),
-            g=models.generator(
-                architecture(cfg, "g"), cfg.latent, shape, classes, output, axis
-            ),
-        )
+        d = models.discriminator(architecture(cfg, "d"), shown, classes, axis)
+        g = models.generator(architecture(cfg, "g"), *sizes, axis)
+        alone = models.generator(architecture(cfg, "g"), *sizes)
     except ValueError as error:
         raise UsageError(f"--model {cfg.model}, {cfg.dataset}: {error}") from None
 
     @jax.jit
     def draw(generator, z, label):
-        return nets.g.apply(generator, cfg.temperature * z, label)[0]
+        return alone.apply(generator, cfg.temperature * z, label)[0]
 
-    return Game(dataset, nets, players(cfg), rules(cfg, dataset), draw)
+    generator = _generator(cfg, dataset, alone)
+    game = Pair(d, g), players(cfg), rules(cfg, dataset)
+    return Game(dataset, *game, generator, draw)
+
+
+def _generator(cfg, dataset, g):
+    """The averages with statistics of their own, or the last iterate."""
+
+    @jax.jit
+    def standing(averages, key):
+        z_key, label_key = jax.random.split(jax.random.fold_in(key, step.STANDING))
+        z = jax.random.normal(z_key, (*_BATCHES, cfg.latent))
+        label = None
+        if cfg.conditional:
+            label = data.draw(dataset, label_key, math.prod(_BATCHES))[1]
+            label = label.reshape(_BATCHES)
+        return models.standing(g, averages, z, label)
+
+    def generator(state: step.State) -> models.Variables:
+        if state.ema and state.ema.stats:
+            return standing(state.ema, state.key)
+        return state.ema or models.Variables(state.params.g, state.stats.g)
+
+    return generator
 
 
 def architecture(cfg: Config, player: str) -> models.Architecture:

@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from subsel.gan import checkpoint, checks, config, data, game, pictures, step
+from subsel.gan import checkpoint, checks, config, data, game, pictures
 from subsel.gan.models import Variables
 from subsel.gan.objective import Pair
 from subsel.gan.optimizers import OPTIMIZERS, Numbers
@@ -210,7 +210,7 @@ def inpaint(
     state = checkpoint.restore(run_dir, game.fresh(cfg, playing), at)
     truth = _unseen(cfg, images, seed)
     seen = visible(mask, dataset.shape, len(truth), seed)
-    variables = Pair(Variables(state.params.d, state.stats.d), step.generator(state))
+    variables = Pair(Variables(state.params.d, state.stats.d), playing.generator(state))
     classes = dataset.classes if cfg.conditional else 0
     find = finder(playing.nets, cfg.latent, classes, search)
     found = find(variables, truth, seen, jax.random.key(seed))

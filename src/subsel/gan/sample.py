@@ -35,7 +35,7 @@ def sheet(path: Path, playing: game.Game, cfg: config.Config, state) -> None:
         count = rows * columns
     key = jax.random.fold_in(state.key, step.SAMPLES)
     z = jax.random.normal(key, (count, cfg.latent))
-    picture(path, playing, step.generator(state), z, columns, rows)
+    picture(path, playing, playing.generator(state), z, columns, rows)
 
 
 def draw(
@@ -70,7 +70,7 @@ def draw(
     kind = "interpolation" if interpolate else "samples"
     out = out or run_dir / f"{kind}-{int(state.step)}-{seed}.png"
     try:
-        picture(out, playing, step.generator(state), z, columns, rows)
+        picture(out, playing, playing.generator(state), z, columns, rows)
     except OSError as error:
         raise UsageError(f"{out} cannot be written: {error.strerror}") from None
     return out

@@ -17,7 +17,7 @@ from subsel.gan.snapshots import Snapshots
 from subsel.points import ReflectState
 
 # Addresses of what is not drawn in a step; steps are 0, 1, 2, …
-INIT, SAMPLES, EVALUATION = 2**32 - 1, 2**32 - 2, 2**32 - 3
+INIT, SAMPLES, EVALUATION, STANDING = (2**32 - i for i in (1, 2, 3, 4))
 ALONE, ALL = Devices(), Devices("devices")  # the latter are those of make_run
 
 
@@ -80,11 +80,6 @@ def init(nets: Pair, tx: Pair, rules: Rules, key: jax.Array) -> State:
         ema=g if rules.ema else (),
         key=key,
     )
-
-
-def generator(state: State) -> Variables:
-    """What samples are drawn with: the averages where there are any."""
-    return state.ema or Variables(state.params.g, state.stats.g)
 
 
 def make_step(nets: Pair, tx: Pair, rules: Rules, devices: Devices = ALONE) -> Callable:

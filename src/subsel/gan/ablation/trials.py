@@ -57,6 +57,7 @@ class Program(NamedTuple):
     fresh: Callable  # configurations -> states
     judge: Judge
     segment: int  # steps
+    average: Callable  # states -> means of G over steps, to draw with
     draw: Callable  # (states, count) -> samples [M, count, ...] of the last iterate
 
 
@@ -90,7 +91,9 @@ def program(
 
         return jax.vmap(one)(last_iterate(states), _addresses(states))
 
-    return Program(play, fresh, judges.judge(task, data_dir, counts), segment, draw)
+    average = jax.jit(jax.vmap(playing.generator))
+    judge = judges.judge(task, data_dir, counts)
+    return Program(play, fresh, judge, segment, average, draw)
 
 
 def last_iterate(states: State) -> Variables:
@@ -149,7 +152,8 @@ def run(
         curves.append(np.where(whole, measured(states), np.nan))
         cosines.append({k: metrics[k].mean(0) for k in _COSINES if k in metrics})
     final = jax.device_get(own.judge.final(last_iterate(states), keys))
-    averaged = jax.device_get(own.judge.final(states.ema, keys)) if reported else {}
+    average = own.average(states)
+    averaged = jax.device_get(own.judge.final(average, keys)) if reported else {}
     shown = np.asarray(own.draw(states, task.config.samples)) if reported else ()
     seconds = time.perf_counter() - begun
     shared = {

@@ -14,6 +14,7 @@ from subsel.gan.models.net import (
     discriminator,
     generator,
     parameter_count,
+    standing,
 )
 from subsel.gan.models.walk import great_circle
 
@@ -30,4 +31,5 @@ __all__ = [
     "generator",
     "great_circle",
     "parameter_count",
+    "standing",
 ]

@@ -32,7 +32,7 @@ from subsel import kinks
 from subsel.gan.models import convolution
 from subsel.gan.models.architecture import Architecture
 
-_MOMENTUM, _EPSILON = 0.9, 1e-5
+MOMENTUM, _EPSILON = 0.9, 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,7 +159,7 @@ class Layers:
 def _batch(layers, x, affine):
     return nn.BatchNorm(
         use_running_average=not layers.train,
-        momentum=_MOMENTUM,
+        momentum=MOMENTUM,
         axis_name=layers.axis,
         **_affine(layers, affine),
     )(x)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from subsel.gan.models import dcgan, mlp, resnet, sizes
 from subsel.gan.models.architecture import PRECISIONS, Architecture
-from subsel.gan.models.layers import NORMS, Layers
+from subsel.gan.models.layers import MOMENTUM, NORMS, Layers
 
 _STATS = "batch_stats"  # Flax's name
 OUTPUTS = {"tanh": jnp.tanh, "identity": lambda x: x}
@@ -115,6 +115,33 @@ def generator(
     arch = dataclasses.replace(arch, spectral=False)
     build = functools.partial(model.generator, shape=shape)
     return _net(arch, model, build, (latent,), classes, axis, output)
+
+
+def standing(g: Net, variables: Variables, z, label=None) -> Variables:
+    r"""With the statistics of these batches of noise in place of running means.
+
+    .. math::
+        \mu = \frac{1}{T} \sum_t \mu_t, \qquad
+        \sigma^2 = \frac{1}{T} \sum_t \sigma_t^2
+
+    where those of batch t are of activations that batch t has normalised. Averaged
+    weights want them (standing statistics: Brock, Donahue and Simonyan, 2019): running
+    means are of weights that moved, and samples by them are too flat.
+
+    Args:
+        g: a generator without an axis.
+        variables: its own; the statistics are not used.
+        z: noise, ``[T, B, latent]``.
+        label: ``[T, B]``, where it is told the class.
+    """
+    start = jax.tree.map(jnp.zeros_like, variables.stats)
+
+    def batch(each):
+        _, stats = g.apply(variables._replace(stats=start), *each, train=True)
+        return jax.tree.map(lambda x: x / (1 - MOMENTUM), stats)
+
+    of_each = jax.lax.map(batch, (z, label))
+    return variables._replace(stats=jax.tree.map(lambda x: x.mean(0), of_each))
 
 
 def parameter_count(params) -> int:
