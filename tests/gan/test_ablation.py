@@ -352,6 +352,9 @@ def test_what_a_study_found(tmp_path):
         rows = list(csv.DictReader(file))
     assert len(rows) == len(store.names())
     assert rows[0]["task"] == "ring" and float(rows[0]["final_sliced_wasserstein"])
+    for row in rows:  # of fakes that have finished the same
+        last, mean = (row[f"{of}_sliced_wasserstein"] for of in ("final", "averaged"))
+        assert mean == last or (last == "" and float(mean))
 
 
 def test_a_study_that_is_not_done_shows_what_there_is(tmp_path):

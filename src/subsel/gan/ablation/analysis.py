@@ -93,7 +93,11 @@ def save(found: dict, results: dict, folder: Path) -> None:
 
 
 def _flat(contestant, run):
-    of = {f"final_{key}": x for key, x in (run["final"] or {}).items()}
+    of = {
+        f"{which}_{key}": x
+        for which in ("final", "averaged")
+        for key, x in (run[which] or {}).items()
+    }
     of |= {"finished": run["finished"], "seconds": run["seconds"]}
     return _applied(contestant, run["point"]) | of
 
