@@ -116,9 +116,9 @@ def expand(
     ``size`` points are drawn uniformly from the ball of ``radius`` around the
     parameters, and the ball grows by ``growth`` until one of their gradients is neither
     zero nor NaN nor infinite, or until ``cap``. Of these, the minimum-norm element
-    would be 0 at any radius, for 0 is among them; the mean of the others is the only
-    known rule that revives a dead unit. Gradients are evaluated one after the other,
-    and only when the rule fires (under ``vmap``: whenever any member's fires).
+    would be 0 at any radius, for 0 is among them; the mean of the others is not, and
+    revives a dead unit. Gradients are evaluated one after the other, and only when the
+    rule fires (under ``vmap``: whenever any member's fires).
 
     Args:
         radius: first radius, Euclidean, in the units of the parameters.
