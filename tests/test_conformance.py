@@ -468,9 +468,10 @@ def test_on_four_devices(call):
     )
 
 
-def test_outside_of_jit_nothing_is_compiled_twice(caplog):
-    params, step = points(), stepper("history")
-    state = make("history").init(params)
+@pytest.mark.parametrize("name", ["history", "explore", "expand"])
+def test_outside_of_jit_nothing_is_compiled_twice(name, caplog):
+    params, step = points(), stepper(name)
+    state = make(name).init(params)
     for _ in range(2):
         _, state = step(params, state, params)
     with jax.log_compiles(True):

@@ -152,6 +152,28 @@ def test_a_power_of_two_changes_no_bit(factor):
     np.testing.assert_array_equal(solve(gram), solve(gram * np.float32(factor)))
 
 
+@pytest.mark.parametrize("size, dim", [(2, 2), (3, 2), (3, 5), (5, 3)])
+def test_the_derivative_is_that_of_finite_differences(size, dim):
+    with jax.enable_x64(True):
+        rng = np.random.default_rng((size, dim))
+        for shift in (0.5, 2.0):
+            rows = rng.normal(size=(size, dim)) + shift
+            weights = solve(rows @ rows.T)
+            if np.any((weights > 0) & (weights < 1e-3)):
+                continue  # a kink is near
+            direction = rng.normal(size=rows.shape)
+
+            def along(t, rows=rows, direction=direction):
+                moved = rows + t * direction
+                return subsel.min_norm_weights(moved @ moved.T)
+
+            _, found = jax.jvp(along, (0.0,), (1.0,))
+            expected = (along(1e-5) - along(-1e-5)) / 2e-5
+            np.testing.assert_allclose(found, expected, atol=1e-6)
+            back = jax.jacrev(lambda t, along=along: along(t))(0.0)
+            np.testing.assert_allclose(back, found, atol=1e-9)
+
+
 def test_lengths_decide_where_the_diagonal_has_underflowed():
     weights = solve(jnp.zeros((3, 3)), norm=jnp.array([1e-28, 1e-30, 1e-29]))
     np.testing.assert_array_equal(weights, [0, 1, 0])

@@ -206,3 +206,12 @@ def test_dtypes_and_structure_are_kept(name):
             lambda p, s: tx.update(p, s, p, grad_fn=lambda q: jax.tree.map(jnp.sin, q))
         )(params, state)
         assert jax.tree.map(lambda x: (x.shape, x.dtype), (updates, state)) == kinds
+
+
+def test_a_radius_of_float64_beside_parameters_of_float32():
+    with jax.enable_x64(True):
+        oracle = subsel.segment(3, np.float64(0.1))
+        tx = subsel.select_subgradient(oracle, subsel.min_norm())
+        x = jnp.ones(2, jnp.float32)
+        updates, _ = tx.update(x, tx.init(x), x, grad_fn=lambda x: x)
+        assert updates.dtype == jnp.float32 and np.isfinite(updates).all()

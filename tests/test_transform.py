@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from scipy import stats
 
 import subsel
 
@@ -378,6 +379,88 @@ def test_uniform_takes_each_valid_candidate_as_often():
     counts = [drawn.count(bits(row)) for row in grads]
     assert sum(counts) == 300 and counts[1] == 0
     assert min(counts[:1] + counts[2:]) > 45  # 75 expected, standard deviation 7.5
+
+
+def test_uniform_draws_for_each_leaf_on_its_own():
+    tx = subsel.select_subgradient(
+        subsel.stacked(), subsel.uniform(), granularity="leaf"
+    )
+    rows = {name: jnp.arange(4.0) for name in "ab"}
+    state = tx.init({name: jnp.zeros(()) for name in "ab"})
+    draw = jax.jit(lambda count: tx.update(rows, state._replace(count=count))[0])
+    drawn = jax.vmap(draw)(jnp.arange(800))
+    table = np.zeros((4, 4))
+    np.add.at(table, (np.int32(drawn["a"]), np.int32(drawn["b"])), 1)
+    assert stats.chi2_contingency(table).pvalue > 1e-3
+    assert table.sum(0).min() > 150 and table.sum(1).min() > 150  # 200 expected
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 9])
+def test_the_gram_matrix_of_rows(size):
+    """Of few and of many: they are not computed alike."""
+    rng = np.random.default_rng(size)
+    rows = [
+        {"a": rng.normal(size=(3, 2)), "b": rng.normal(size=4)} for _ in range(size)
+    ]
+    rows = [
+        jax.tree.map(lambda x, m=10.0**k: np.float32(m * x), r)
+        for k, r in enumerate(rows)
+    ]
+    found = jax.jit(subsel.from_rows)(tuple(rows))
+    flat = np.stack([np.concatenate([r["a"].ravel(), r["b"]]) for r in rows])
+    flat = np.float64(flat) / np.float64(found.scale)[:, None]
+    np.testing.assert_allclose(found.gram, flat @ flat.T, rtol=1e-5, atol=1e-6)
+
+
+def test_the_program_does_not_grow_with_the_square_of_the_candidates():
+    def operations(size):
+        rows = (jnp.ones(3),) * size
+        return str(jax.make_jaxpr(subsel.from_rows)(rows)).count(" = ")
+
+    assert operations(32) - operations(8) <= 3 * 24
+
+
+def test_lengths_that_float64_alone_can_hold():
+    with jax.enable_x64(True):
+        for magnitude in (1e-200, 1e-150, 1e150, 1e200):
+            tx = subsel.select_subgradient(on_zero=subsel.last())
+            grads = magnitude * jnp.array([3.0, 4.0])
+            updates, state = tx.update(grads, tx.init(grads))
+            assert bits(updates) == bits(grads) and not state.report.fired
+            norm = float(state.report.selected_norm)
+            assert norm == pytest.approx(5 * magnitude, rel=1e-12)
+            assert float(state.report.cosine) == pytest.approx(1, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"scale": "unit"},
+        {"scale": "match"},
+        {"candidates": subsel.history(2), "select": subsel.min_norm()},
+        {"candidates": subsel.history(3), "select": subsel.min_norm()},
+        {"on_zero": subsel.ladder(subsel.rescale(), subsel.last())},
+    ],
+    ids=["unit", "match", "two", "three", "ladder"],
+)
+def test_differentiating_through_a_vanishing_gradient_is_finite(settings):
+    """Of training from where it starts, at a minimum: as of plain descent, or zero."""
+    tx = optax.chain(subsel.select_subgradient(**settings), optax.sgd(0.1))
+
+    def trained(start):
+        x, state = start, tx.init(start)
+        for _ in range(3):
+            updates, state = tx.update(x - jnp.array([1.0, -2.0]), state, x)
+            x = optax.apply_updates(x, updates)
+        return jnp.sum(x**2)
+
+    assert np.isfinite(jax.jit(jax.grad(trained))(jnp.array([1.0, -2.0]))).all()
+
+
+def test_debugging_nans_finds_none():
+    with jax.debug_nans(True):
+        tx = subsel.select_subgradient(subsel.history(2))
+        tx.update(jnp.ones(2), tx.init(jnp.ones(2)))
 
 
 @pytest.mark.parametrize(

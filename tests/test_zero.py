@@ -1,5 +1,7 @@
 """Zero rules: when they fire, what they then emit, and nothing at all otherwise."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -241,6 +243,16 @@ def test_expand_is_the_mean_of_the_gradients_that_are_not_zero():
     point = jnp.array(-1.0)
     out, state = tx.update(slope(point), tx.init(point), point, grad_fn=slope)
     assert out == 3 and state.zero.evaluations == 64
+
+
+def test_expand_means_narrow_gradients_in_float32():
+    """Eight of them add up to more than float16 holds."""
+    tx = subsel.select_subgradient(on_zero=subsel.expand(size=8))
+    zero = jnp.zeros(2, jnp.float16)
+    slope = functools.partial(jnp.full_like, fill_value=2e4)
+    found, _ = tx.update(zero, tx.init(zero), zero, grad_fn=slope)
+    assert found.dtype == jnp.float16
+    np.testing.assert_array_equal(found, 2e4)
 
 
 @pytest.mark.parametrize("fires, evaluations", [(0, 0), (1, 8)])

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 
 from subsel import linalg
 
+_UNROLLED = 3  # candidates of which every product is an operation of its own
+
 
 class Context(NamedTuple):
     """What an oracle or a zero rule may look at beside its own state."""
@@ -71,6 +73,24 @@ def from_rows(rows, newest: int = -1, **fields) -> Candidates:
             valid, of age and distance 0.
     """
     size = len(rows)
+    if size <= _UNROLLED or not jax.tree.leaves(rows):
+        norm, scale, gram = _one_by_one(rows)
+    else:
+        norm, scale, gram = _as_one(jax.tree.map(lambda *x: jnp.stack(x), *rows))
+    return Candidates(
+        rows=tuple(rows),
+        gram=gram,
+        scale=scale,
+        valid=jnp.ones(size, bool),
+        age=jnp.zeros(size, jnp.int32),
+        distance=jnp.zeros(size, scale.dtype),
+        newest=newest % size,
+    )._replace(**fields)
+
+
+def _one_by_one(rows):
+    """Norms, scales and inner products of few: nothing is copied."""
+    size = len(rows)
     norm = jnp.stack([linalg.norm(row) for row in rows])
     scale = linalg.power_of_two(norm)
     unit = [linalg.scale(row, 1 / s) for row, s in zip(rows, scale, strict=True)]
@@ -78,15 +98,18 @@ def from_rows(rows, newest: int = -1, **fields) -> Candidates:
     for k, j in itertools.combinations(range(size), 2):
         upper[k, j] = linalg.inner(unit[k], unit[j])
     gram = [[upper[min(k, j), max(k, j)] for j in range(size)] for k in range(size)]
-    return Candidates(
-        rows=tuple(rows),
-        gram=jnp.array(gram),
-        scale=scale,
-        valid=jnp.ones(size, bool),
-        age=jnp.zeros(size, jnp.int32),
-        distance=jnp.zeros(size, scale.dtype),
-        newest=newest % size,
-    )._replace(**fields)
+    return norm, scale, jnp.array(gram)
+
+
+def _as_one(stack):
+    """The same of many, ``[K, …]``: the program's size does not grow with K."""
+    norm = jax.vmap(linalg.norm)(stack)
+    scale = linalg.power_of_two(norm)
+    unit = jax.vmap(linalg.scale)(stack, 1 / scale)
+    against = jax.vmap(linalg.inner, in_axes=(None, 0))
+    gram = jax.vmap(against, in_axes=(0, None))(unit, unit)
+    diagonal = jnp.eye(len(norm), dtype=bool)
+    return norm, scale, jnp.where(diagonal, (norm / scale) ** 2, gram)
 
 
 def by_leaf(candidates: Candidates) -> list[Candidates]:

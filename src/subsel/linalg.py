@@ -15,7 +15,6 @@ import jax.numpy as jnp
 # Between these bounds a float32 sum of squares has neither lost a leading term to
 # underflow nor overflowed.
 _SAFE_SQUARES = (1e-28, 1e28)
-_LARGEST_EXPONENT = 120  # 2**-120 and its reciprocal are both normal float32 numbers
 
 
 def accumulator(tree):
@@ -58,10 +57,15 @@ def norm(tree):
         largest = [jnp.max(jnp.abs(x), initial=0).astype(squares.dtype) for x in leaves]
         top = jnp.max(jnp.stack([jnp.zeros_like(squares), *largest]))
         unit = jax.tree.map(lambda x: x / jnp.where(top == 0, 1, top), leaves)
-        return top * jnp.sqrt(inner(unit, unit))
+        return top * root(inner(unit, unit))
 
     safe = (squares > low) & (squares < high)
-    return jax.lax.cond(safe, lambda: jnp.sqrt(squares), scaled)
+    return jax.lax.cond(safe, lambda: root(squares), scaled)
+
+
+def root(squares):
+    """The square root, whose derivative at 0 is taken to be 0: no NaN comes back."""
+    return jnp.where(squares == 0, 0, jnp.sqrt(jnp.where(squares == 0, 1, squares)))
 
 
 def is_zero(tree):
@@ -70,10 +74,12 @@ def is_zero(tree):
 
 
 def power_of_two(length):
-    """A power of two near ``length``, between 2**-120 and 2**120; 1 if not finite."""
+    """A power of two near ``length``, of which the reciprocal is a normal number too:
+    in float32 between 2**-120 and 2**120. 1 if not finite."""
+    largest = jnp.finfo(length.dtype).maxexp - 8
     exponent = jnp.frexp(length)[1]
-    exponent = jnp.where(length == 0, -_LARGEST_EXPONENT, exponent)
-    exponent = jnp.clip(exponent, -_LARGEST_EXPONENT, _LARGEST_EXPONENT)
+    exponent = jnp.where(length == 0, -largest, exponent)
+    exponent = jnp.clip(exponent, -largest, largest)
     return jnp.ldexp(
         jnp.ones_like(length), jnp.where(jnp.isfinite(length), exponent, 0)
     )

@@ -74,6 +74,7 @@ def _pair(gram, valid, shortest):
     return jnp.where(valid.all() & (distance > 0), shares, alone)
 
 
+@jax.custom_jvp
 def _alternate(gram, valid, shortest):
     """Pairwise Frank–Wolfe steps, a step of Wolfe's algorithm after each."""
     size = len(gram)
@@ -149,3 +150,20 @@ def _alternate(gram, valid, shortest):
         unfinished, body, (0, weights, slope, gapes(weights, slope, True))
     )
     return weights / jnp.sum(weights)
+
+
+@_alternate.defjvp
+def _of_support(primals, tangents):
+    """The derivative while the support stays: dG w + G dw is the same on all of it."""
+    gram, change = primals[0], tangents[0]
+    weights = _alternate(*primals)
+    on = weights > 0
+    # with 1 everywhere, since dw sums to 0: regular for a hull around zero too
+    system = jnp.where(on[:, None] & on[None, :], gram + 1, 0)
+    system += jnp.diag(jnp.where(on, len(gram) * jnp.finfo(gram.dtype).eps, 1))
+    factor = jax.scipy.linalg.cho_factor(system)
+    ones, pull = (
+        jax.scipy.linalg.cho_solve(factor, jnp.where(on, x, 0))
+        for x in (jnp.ones_like(weights), change @ weights)
+    )
+    return weights, ones * (jnp.sum(pull) / jnp.sum(ones)) - pull

@@ -31,6 +31,8 @@ def ball(size: int, radius: float | Callable, seed: int = 0) -> Oracle:
     Args:
         size: K, at least 1.
         radius: r, Euclidean, in the units of the parameters; a number or a schedule.
+            Of P parameters each moves by r / sqrt(P) or so: where their dtype has no
+            numbers that near, every point is x.
         seed: of the points; their keys are split from ``fold_in(key(seed), count)``.
             Another one than keys of your own are made of, or draws are the same.
 
@@ -95,7 +97,7 @@ def segment(size: int, radius: float | Callable, seed: int = 0) -> Oracle:
     def propose(updates, context):
         params = needed(context, "params", "segment()")
         grad_fn = needed(context, "grad_fn", "segment()")
-        reach = at(radius, context.count)
+        reach = jnp.asarray(at(radius, context.count), linalg.accumulator(updates))
 
         def cut(carry, key):
             u, newest, _ = carry

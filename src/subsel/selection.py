@@ -27,6 +27,7 @@ class Geometry(NamedTuple):
     distance: jax.Array  # [K] Euclidean distance from the point; 0 where not measured
     newest: int | jax.Array  # index of the one that stands for no selection at all
     count: jax.Array  # type: ignore[assignment]  # int32, updates before this one
+    part: int | None = None  # index of the leaf, where each leaf has a selection
 
 
 class Selector(NamedTuple):
@@ -89,11 +90,13 @@ def mean_of_nonzero() -> Selector:
 def uniform(seed: int = 0) -> Selector:
     """One of the valid candidates at random; the control of any other selector.
 
-    The address of a draw is (seed, count).
+    The address of a draw is (seed, count), and the leaf where each has its own.
     """
 
     def weights(g):
         key = jax.random.fold_in(jax.random.key(seed), g.count)
+        if g.part is not None:
+            key = jax.random.fold_in(key, g.part)
         index = jax.random.categorical(key, jnp.where(g.valid, 0.0, -jnp.inf))
         return jax.nn.one_hot(index, len(g.valid), dtype=g.gram.dtype)
 
@@ -140,8 +143,10 @@ class Choice(NamedTuple):
     entropy: jax.Array  # of the weights, in nats
 
 
-def choose(select: Selector, candidates: Candidates, count: jax.Array) -> Choice:
-    """The selection of a selector.
+def choose(
+    select: Selector, candidates: Candidates, count: jax.Array, part: int | None = None
+) -> Choice:
+    """The selection of a selector, of whole candidates or of one part of them.
 
     Lengths are divided by the largest among the valid candidates, so that no entry of
     the Gram matrix overflows.
@@ -153,13 +158,14 @@ def choose(select: Selector, candidates: Candidates, count: jax.Array) -> Choice
     gram = linalg.common_scale(candidates.gram, jnp.where(valid, candidates.scale, 0))
     geometry = Geometry(
         gram=jnp.where(valid[:, None] & valid[None, :], gram, 0),
-        norm=jnp.where(valid, jnp.sqrt(jnp.diag(candidates.gram)), 0)
+        norm=jnp.where(valid, linalg.root(jnp.diag(candidates.gram)), 0)
         * candidates.scale,
         valid=valid,
         age=candidates.age,
         distance=candidates.distance,
         newest=candidates.newest,
         count=count,
+        part=part,
     )
     weights = jnp.asarray(select.weights(geometry), gram.dtype)
     if weights.shape != valid.shape:
@@ -177,7 +183,7 @@ def choose(select: Selector, candidates: Candidates, count: jax.Array) -> Choice
         longest = longest_term(weights, geometry.norm)
         near = linalg.power_of_two(longest)
         unit = linalg.scale(selected, 1 / near)
-        norm = near * jnp.sqrt(linalg.inner(unit, unit))
+        norm = near * linalg.root(linalg.inner(unit, unit))
         if select.rounding:
             nothing = cancels(norm, weights, geometry.norm, select.rounding)
             selected = jax.tree.map(lambda x: jnp.where(nothing, 0, x), selected)
@@ -187,7 +193,7 @@ def choose(select: Selector, candidates: Candidates, count: jax.Array) -> Choice
         norm=norm,
         newest_norm=geometry.norm[geometry.newest],
         cosine=_cosine(candidates, weights),
-        entropy=-jnp.sum(jax.scipy.special.xlogy(share, share)),
+        entropy=-jnp.sum(share * jnp.log(jnp.where(share == 0, 1, share))),
     )
 
 

@@ -186,8 +186,11 @@ def select_subgradient(
         proposed = candidates.propose(updates, state.oracle, context)
         leaves, structure = jax.tree.flatten(updates)
         by_leaves = granularity == "leaf" and len(leaves) > 1
-        parts = by_leaf(proposed) if by_leaves else [proposed]
-        choices = [choose(select, part, state.count) for part in parts]
+        if by_leaves:
+            parts = enumerate(by_leaf(proposed))
+            choices = [choose(select, part, state.count, i) for i, part in parts]
+        else:
+            choices = [choose(select, proposed, state.count)]
         norm = _together([choice.norm for choice in choices])
 
         threshold = jnp.maximum(

@@ -93,7 +93,7 @@ def explore(radius: float | Callable, seed: int = 0) -> ZeroRule:
                 linalg.unit_ball(key, update), at(radius, context.count)
             )
 
-        return jax.lax.cond(zero.fired, draw, lambda update: update, update), state
+        return _when(zero.fired, draw, lambda update: update, update), state
 
     return ZeroRule(lambda params: (), apply)
 
@@ -166,7 +166,10 @@ def expand(
             # Under vmap this also runs for members whose rule has not fired.
             return zero.fired & (alive == 0) & (reach <= last)
 
-        zeros = jax.tree.map(jnp.zeros_like, update)
+        wide = linalg.accumulator(update)
+        zeros = jax.tree.map(
+            lambda x: jnp.zeros_like(x, jnp.promote_types(x.dtype, wide)), update
+        )
         first = linalg.nought(update) + at(radius, context.count)
         last = jnp.minimum(cap, jnp.finfo(first.dtype).max)
         none = linalg.nought(update, jnp.int32)
@@ -174,10 +177,10 @@ def expand(
             searching, ball, (zeros, none, first, none)
         )
         mean = linalg.scale(total, 1 / jnp.maximum(alive, 1))
-        return mean, tried * size
+        return linalg.cast(mean, update), tried * size
 
     def apply(update, state, zero, context):
-        update, spent = jax.lax.cond(
+        update, spent = _when(
             zero.fired,
             lambda update: search(update, zero, context),
             lambda update: (update, linalg.nought(update, jnp.int32)),
@@ -201,6 +204,13 @@ def ladder(*rules: ZeroRule) -> ZeroRule:
         return update, tuple(following)
 
     return ZeroRule(lambda params: tuple(rule.init(params) for rule in rules), apply)
+
+
+def _when(fired, act, otherwise, update):
+    """``lax.cond``, which outside of jit would compile both anew at every update."""
+    if isinstance(fired, jax.core.Tracer):
+        return jax.lax.cond(fired, act, otherwise, update)
+    return act(update) if fired else otherwise(update)
 
 
 def _positive(who, **numbers):
