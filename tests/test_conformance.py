@@ -48,7 +48,7 @@ CASES = {
     ),
     "random": Case({"candidates": subsel.history(2), "select": subsel.uniform()}, 1),
     "ball": Case(
-        {"candidates": subsel.ball(3, 0.01), "select": subsel.mean_of_nonzero()}
+        {"candidates": subsel.ball(5, 0.01), "select": subsel.mean_of_nonzero()}
     ),
     "segment": Case(
         {"candidates": subsel.segment(2, 0.01), "select": subsel.min_norm()}
@@ -460,7 +460,8 @@ def each_device_by_itself(names):
 )
 def test_on_four_devices(call):
     here = pathlib.Path(__file__)
-    names = ["distances", "aggregate", "stacked", "expand", "ladder", "cuts", "explore"]
+    names = ["distances", "aggregate", "stacked", "ball", "expand", "ladder", "cuts"]
+    names += ["explore"]
     code = f"import {here.stem} as t; names = {names}; t.{call}"
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "4", "JAX_PLATFORMS": "cpu"}
     subprocess.run(

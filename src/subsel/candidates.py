@@ -101,9 +101,10 @@ def _one_by_one(rows):
     return norm, scale, jnp.array(gram)
 
 
+@jax.jit  # without it, a call outside of jit would compile the loop anew
 def _as_one(stack):
     """The same of many, ``[K, …]``: the program's size does not grow with K."""
-    norm = jax.vmap(linalg.norm)(stack)
+    norm = jax.lax.map(linalg.norm, stack)  # vmap would take both of its branches
     scale = linalg.power_of_two(norm)
     unit = jax.vmap(linalg.scale)(stack, 1 / scale)
     against = jax.vmap(linalg.inner, in_axes=(None, 0))

@@ -140,9 +140,7 @@ def expand(
             "one; expected a radius of at most the cap"
         )
 
-    def search(update, zero, context):
-        params = needed(context, "params", "expand()")
-        grad_fn = needed(context, "grad_fn", "expand()")
+    def search(update, zero, context, params, grad_fn):
         base = jax.random.fold_in(jax.random.key(seed), context.count)
 
         def probe(carry, key):
@@ -180,9 +178,10 @@ def expand(
         return linalg.cast(mean, update), tried * size
 
     def apply(update, state, zero, context):
+        given = [needed(context, name, "expand()") for name in ("params", "grad_fn")]
         update, spent = _when(
             zero.fired,
-            lambda update: search(update, zero, context),
+            lambda update: search(update, zero, context, *given),
             lambda update: (update, linalg.nought(update, jnp.int32)),
             update,
         )

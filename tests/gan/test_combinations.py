@@ -243,7 +243,6 @@ def test_the_other_options_of_a_game_run_three_steps(options):
     state, metrics, finite = run(game.fresh(cfg, playing), pool, slots)
     assert all(jax.tree.leaves(finite))
     assert np.isfinite(metrics["d_loss"]).all()
-    drawn = playing.draw(
-        step.generator(state), jnp.ones((2, cfg.latent)), jnp.arange(2)
-    )
+    z, label = jnp.ones((2, cfg.latent)), jnp.arange(2)
+    drawn = playing.draw(playing.generator(state), z, label)
     assert drawn.shape == (2, *playing.dataset.shape) and drawn.dtype == jnp.float32
