@@ -42,7 +42,6 @@ _NAMES = {
     "schedule": SCHEDULES,
     "on_nonfinite": ("stop", "continue"),
 }
-
 _TO_ONE = {"wgan_gp", "dragan"}  # what they ask the length of D's gradient to be
 
 _DRAWN_FROM_POINTS = {"ring", "grid"}

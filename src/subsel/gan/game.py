@@ -78,9 +78,14 @@ def build(cfg: Config, dataset: data.Dataset | None = None) -> Game:
     def draw(generator, z, label):
         return alone.apply(generator, cfg.temperature * z, label)[0]
 
-    generator = _generator(cfg, dataset, alone)
-    game = Pair(d, g), players(cfg), rules(cfg, dataset)
-    return Game(dataset, *game, generator, draw)
+    return Game(
+        dataset,
+        nets=Pair(d, g),
+        tx=players(cfg),
+        rules=rules(cfg, dataset),
+        generator=_generator(cfg, dataset, alone),
+        draw=draw,
+    )
 
 
 def _generator(cfg, dataset, g):

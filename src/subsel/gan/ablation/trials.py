@@ -152,8 +152,9 @@ def run(
         curves.append(np.where(whole, measured(states), np.nan))
         cosines.append({k: metrics[k].mean(0) for k in _COSINES if k in metrics})
     final = jax.device_get(own.judge.final(last_iterate(states), keys))
-    average = own.average(states)
-    averaged = jax.device_get(own.judge.final(average, keys)) if reported else {}
+    averaged = {}
+    if reported:
+        averaged = jax.device_get(own.judge.final(own.average(states), keys))
     shown = np.asarray(own.draw(states, task.config.samples)) if reported else ()
     seconds = time.perf_counter() - begun
     shared = {
