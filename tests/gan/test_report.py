@@ -10,8 +10,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from matplotlib import image
+from matplotlib.figure import Figure
 
-from subsel.gan.ablation import headline, report
+from subsel.gan.ablation import figures, headline, report
 
 COMMAND = "python experiments/compare_optimizers.py --out study <a> & 'b'"
 MACHINE = {
@@ -297,6 +298,25 @@ def test_a_task_without_a_target_has_a_report(found, tmp_path):
     found["tasks"]["ring"]["target"] = None
     report.write(found, tmp_path, COMMAND, MACHINE)
     assert "out of reach" in (tmp_path / "report.md").read_text()
+
+
+def test_every_line_of_a_panel_has_a_colour_of_its_own(found):
+    for i in range(9):
+        found["contestants"][f"rule {i}"] = found["contestants"]["adam"] | {
+            "rule": True
+        }
+        found["cells"][f"rule {i}"] = {"ring": found["cells"]["turn"]["ring"]}
+        found["overall"][f"rule {i}"] = found["overall"]["turn"]
+    drawn = figures.pictures(found)
+    for name in ("curves", "tuning", "profile"):
+        shown = []
+        for _, draw in drawn[name].panels:
+            axes = Figure().subplots()
+            draw(axes)
+            handles, labels = axes.get_legend_handles_labels()
+            assert len({line.get_color() for line in handles}) == len(labels)
+            shown += labels
+        assert all(shown.count(f"rule {i}") == 1 for i in range(9))
 
 
 def test_runs_in_other_features_are_named(found, tmp_path):

@@ -29,18 +29,28 @@ def pictures(found: dict) -> dict[str, Picture]:
 def _by_family(found, draw, caption):
     """A row for each family, with a panel for each task."""
     panels = [
-        (f"{task}: {title}", functools.partial(draw, found, task, (TARGET, *members)))
-        for title, members in families(found).items()
+        (f"{task}: {title}", functools.partial(draw, found, task, names))
+        for title, names in _families(found)
         for task in found["tasks"]
-        if any(task in found["cells"].get(name, {}) for name in members or [TARGET])
+        if any(task in found["cells"].get(name, {}) for name in names[1:] or names)
     ]
     return Picture(panels, len(found["tasks"]), (3.1, 2.7), caption)
+
+
+def _families(found):
+    """What is drawn together, Adam first: of no family more than there are colours."""
+    for title, members in families(found).items():
+        count = -(-len(members) // len(COLOURS)) or 1
+        size = -(-len(members) // count)
+        for k in range(count):
+            part = f"{title}, {k + 1} of {count}" if count > 1 else title
+            yield part, (TARGET, *members[k * size : (k + 1) * size])
 
 
 def _look(names):
     """How each is drawn: Adam in the colour of the text."""
     rest = {"lw": 1.3}
-    looks = [{"color": c} | rest for c in COLOURS * (len(names) // len(COLOURS) + 1)]
+    looks = [{"color": colour} | rest for colour in COLOURS]
     return zip(names, [{"color": INK, "lw": 2}, *looks], strict=False)
 
 
@@ -116,9 +126,9 @@ def _expected(found, task, names, axes):
 
 def _profile(found):
     panels = [
-        (title, functools.partial(_run_scores, found, (TARGET, *members)))
-        for title, members in families(found).items()
-        if any(name in found["overall"] for name in members or [TARGET])
+        (title, functools.partial(_run_scores, found, names))
+        for title, names in _families(found)
+        if any(name in found["overall"] for name in names[1:] or names)
     ]
     caption = (
         "Profiles over all tasks: the share of runs whose score is above each level, "
