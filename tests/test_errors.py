@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
@@ -44,16 +45,16 @@ CASES = {
     "explore": (lambda: subsel.explore(-1.0), r"explore.radius=-1.0.*positive"),
     "radius": (lambda: subsel.expand(-2.0), r"expand.radius=-2.0.*positive"),
     "growth": (lambda: subsel.expand(growth=1), r"growth=1.*more than 1"),
-    "no ball": (lambda: subsel.expand(200.0), r"radius=200.0, cap=100.0.*at most"),
+    "no ball": (lambda: subsel.expand(200.0), r"cap=100.0.*first radius, 200.0"),
     "cap": (lambda: subsel.expand(cap=0), r"expand.cap=0.*positive"),
-    "size": (lambda: subsel.expand(size=0), r"expand.size=0.*positive"),
+    "size": (lambda: subsel.expand(size=0), r"expand.size=0.*at least 1"),
     "scale": (select(scale="log"), r"scale='log'.*'raw', 'unit', 'match'"),
     "granularity": (select(granularity="row"), r"granularity=.row.*.tree., .leaf."),
     "kind": (select(select=selector(0, "cone")), r"kind 'cone'.*'onehot', 'simplex'"),
-    "tol": (select(tol=-1e-3), r"tol=-0.001.*>= 0"),
-    "tol nan": (select(tol=float("nan")), r"tol=nan.*>= 0"),
-    "rtol": (select(rtol=-2), r"rtol=-2.*>= 0"),
-    "patience": (select(patience=0), r"patience=0.*>= 1"),
+    "tol": (select(tol=-1e-3), r"tol=-0.001.*at least 0"),
+    "tol nan": (select(tol=float("nan")), r"tol=nan.*at least 0"),
+    "rtol": (select(rtol=-2), r"rtol=-2.*at least 0"),
+    "patience": (select(patience=0), r"patience=0.*at least 1"),
     "weights": (
         update(select=selector(jnp.ones(2))),
         r"weights of shape \(2,\); expected \(1,\)",
@@ -93,6 +94,35 @@ def test_value_errors(name):
     call, message = CASES[name]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    {
+        "size": (lambda: subsel.history("3"), r"history.size='3'.*an integer"),
+        "half": (lambda: subsel.ball(2.5, 0.1), r"ball.size=2.5.*an integer"),
+        "cuts": (lambda: subsel.cuts("8"), r"cuts.size='8'.*an integer"),
+        "radius": (lambda: subsel.segment(2, "1"), r"segment.radius='1'.*positive"),
+        "none": (lambda: subsel.expand(cap=None), r"expand.cap=None.*positive"),
+        "tol": (select(tol="small"), r"tol='small'.*at least 0"),
+        "adam": (lambda: subsel.adam("fast"), r"adam.learning_rate='fast'.*schedule"),
+        "goldstein": (lambda: subsel.goldstein(None), r"goldstein.learning_rate=None"),
+    }.values(),
+)
+def test_what_is_no_number_is_refused_at_once(call, message):
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
+def test_numbers_may_be_of_numpy_traced_or_a_schedule():
+    subsel.history(np.int64(2), max_distance=np.float32(1))
+    subsel.ball(2, optax.linear_schedule(1.0, 0.1, 10))
+
+    def first(radius, rate):
+        tx = subsel.adam(rate, candidates=subsel.ball(2, radius))
+        return tx.init(jnp.ones(2))
+
+    jax.eval_shape(first, 1.0, 0.1)
 
 
 @pytest.mark.parametrize("dtype", ["int32", "uint8", "bool"])

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from subsel import linalg
+from subsel import arguments, linalg
 from subsel.candidates import Candidates, Oracle, needed
 from subsel.minnorm import min_norm_weights
 from subsel.selection import cancels, min_norm
@@ -77,13 +77,10 @@ def cuts(
         locally Lipschitz functions, 2012. Gebken and Peitz, An efficient descent method
         for locally Lipschitz multiobjective optimization problems, 2021.
     """
-    if size < 2:
-        raise ValueError(f"cuts(size={size}): expected at least 2 candidates")
-    if isinstance(radius, int | float) and not radius > 0:
-        raise ValueError(f"cuts(radius={radius}): expected a positive number")
-    for name, share in (("shrink", shrink), ("decrease", decrease)):
-        if isinstance(share, int | float) and not 0 < share < 1:
-            raise ValueError(f"cuts({name}={share}): expected a number between 0 and 1")
+    arguments.size("cuts", 2, size)
+    arguments.number("cuts", *arguments.POSITIVE, radius=radius)
+    share = "a number between 0 and 1", lambda x: 0 < x < 1
+    arguments.number("cuts", *share, shrink=shrink, decrease=decrease)
 
     def init(params):
         dtype = linalg.accumulator(params)

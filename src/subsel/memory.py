@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from subsel import linalg
+from subsel import arguments, linalg
 from subsel.candidates import Candidates, Oracle, at, current, from_rows, needed
 
 
@@ -36,10 +36,10 @@ def history(size: int, max_distance: float | Callable | None = None) -> Oracle:
     Raises:
         ValueError: ``size`` < 1, ``max_distance`` < 0, or no ``params`` where needed.
     """
-    if size < 1:
-        raise ValueError(f"history(size={size}): expected at least 1 candidate")
-    if isinstance(max_distance, int | float) and max_distance < 0:
-        raise ValueError(f"history(max_distance={max_distance}): expected at least 0")
+    arguments.size("history", 1, size)
+    if max_distance is not None:
+        least = arguments.at_least(0)
+        arguments.number("history", *least, max_distance=max_distance)
     if size == 1:
         return current()
     slots = range(size - 1)
@@ -126,8 +126,8 @@ def aggregate(floor: float = 0.1) -> Oracle:
     Raises:
         ValueError: ``floor`` outside of [0, 1].
     """
-    if isinstance(floor, int | float) and not 0 <= floor <= 1:
-        raise ValueError(f"aggregate(floor={floor}): expected a weight in [0, 1]")
+    weight = "a weight in [0, 1]", lambda x: 0 <= x <= 1
+    arguments.number("aggregate", *weight, floor=floor)
 
     def init(params):
         return AggregateState(jax.tree.map(jnp.zeros_like, params), jnp.zeros((), bool))

@@ -2,6 +2,7 @@
 
 import optax
 
+from subsel import arguments
 from subsel.candidates import Oracle
 from subsel.memory import history
 from subsel.points import lookahead
@@ -57,7 +58,7 @@ def adam(
     return optax.chain(
         select_subgradient(candidates, select, _going_on(on_zero), scale, tol=tol),
         optax.scale_by_adam(b1, b2, eps),
-        optax.scale_by_learning_rate(learning_rate),
+        _step("adam", learning_rate),
     )
 
 
@@ -103,7 +104,7 @@ def extragradient(
     selection = select_subgradient(
         lookahead(learning_rate), on_zero=_going_on(on_zero), tol=tol
     )
-    return optax.chain(selection, optax.scale_by_learning_rate(learning_rate))
+    return optax.chain(selection, _step("extragradient", learning_rate))
 
 
 def goldstein(
@@ -151,7 +152,7 @@ def goldstein(
     """
     return optax.chain(
         select_subgradient(history(size), min_norm(), scale="unit"),
-        optax.scale_by_learning_rate(learning_rate),
+        _step("goldstein", learning_rate),
     )
 
 
@@ -203,3 +204,9 @@ def keep_going(
 
 def _going_on(on_zero):
     return ladder(rescale(), last()) if on_zero is None else on_zero
+
+
+def _step(call, learning_rate):
+    a_rate = "a number or a schedule", lambda rate: True
+    arguments.number(call, *a_rate, learning_rate=learning_rate)
+    return optax.scale_by_learning_rate(learning_rate)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from subsel import linalg
+from subsel import arguments, linalg
 from subsel.candidates import Candidates, Oracle, at, from_rows, needed, stateless
 from subsel.minnorm import min_norm_weights
 
@@ -43,7 +43,8 @@ def ball(size: int, radius: float | Callable, seed: int = 0) -> Oracle:
         Burke, Lewis and Overton, A robust gradient sampling algorithm, 2005. Duchi,
         Bartlett and Wainwright, Randomized smoothing for stochastic optimization, 2012.
     """
-    _check("ball", size, radius)
+    arguments.size("ball", 1, size)
+    arguments.number("ball", *arguments.POSITIVE, radius=radius)
 
     def propose(updates, context):
         params = needed(context, "params", "ball()")
@@ -92,7 +93,8 @@ def segment(size: int, radius: float | Callable, seed: int = 0) -> Oracle:
         of nonsmooth nonconvex functions, 2020. Davis, Drusvyatskiy, Lee, Padmanabhan
         and Ye, A gradient sampling method with complexity guarantees, 2022.
     """
-    _check("segment", size - 1, radius)
+    arguments.size("segment", 2, size)
+    arguments.number("segment", *arguments.POSITIVE, radius=radius)
 
     def propose(updates, context):
         params = needed(context, "params", "segment()")
@@ -139,7 +141,7 @@ def lookahead(step: float | Callable | optax.GradientTransformation) -> Oracle:
         perspective on generative adversarial networks, 2019.
     """
     if not isinstance(step, optax.GradientTransformation):
-        _check("lookahead", 1, step)
+        arguments.number("lookahead", *arguments.POSITIVE, step=step)
         step = optax.sgd(step)
 
     def trial(updates, state, context):
@@ -209,10 +211,3 @@ def _relative_gram(rows):
     """The Gram matrix of two vectors, up to a factor that keeps it in range."""
     pair = from_rows(rows)
     return linalg.common_scale(pair.gram, pair.scale)
-
-
-def _check(who, size, reach):
-    if size < 1:
-        raise ValueError(f"{who}: size is too small; expected at least one evaluation")
-    if isinstance(reach, int | float) and reach <= 0:
-        raise ValueError(f"{who}: {reach} is no distance; expected a positive number")

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from subsel import linalg
+from subsel import arguments, linalg
 from subsel.candidates import Context, Oracle, at, by_leaf, current
 from subsel.selection import KINDS, Choice, Selector, choose, latest
 from subsel.zero import Zero, ZeroRule, stop
@@ -146,8 +146,9 @@ def select_subgradient(
         raise ValueError(f"a selector of kind {select.kind!r}: expected one of {KINDS}")
     rescaled = SCALES[scale]
     at_once = isinstance(patience, int) and patience == 1
-    _at_least(0, tol=tol, rtol=rtol)
-    _at_least(1, patience=patience)
+    called = "select_subgradient"
+    arguments.number(called, *arguments.at_least(0), tol=tol, rtol=rtol)
+    arguments.number(called, *arguments.at_least(1), patience=patience)
 
     def init(params):
         _require_inexact(params)
@@ -264,12 +265,6 @@ def _report(choices: list[Choice], fired, firings) -> SelectReport:
         fired=fired,
         firings=firings,
     )
-
-
-def _at_least(low, **numbers):
-    for name, number in numbers.items():
-        if isinstance(number, int | float) and not number >= low:
-            raise ValueError(f"select_subgradient({name}={number}): expected >= {low}")
 
 
 def _require_inexact(params):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from subsel import linalg
+from subsel import arguments, linalg
 from subsel.candidates import at, needed
 
 
@@ -67,7 +67,8 @@ def rescale(floor: float | Callable | None = None) -> ZeroRule:
     Raises:
         ValueError: ``floor`` is not positive.
     """
-    _positive("rescale", floor=1.0 if floor is None else floor)
+    if floor is not None:
+        arguments.number("rescale", *arguments.POSITIVE, floor=floor)
 
     def apply(update, state, zero, context):
         length = zero.threshold if floor is None else at(floor, context.count)
@@ -84,7 +85,7 @@ def explore(radius: float | Callable, seed: int = 0) -> ZeroRule:
     Raises:
         ValueError: ``radius`` is not positive.
     """
-    _positive("explore", radius=radius)
+    arguments.number("explore", *arguments.POSITIVE, radius=radius)
 
     def apply(update, state, zero, context):
         def draw(update):
@@ -131,14 +132,13 @@ def expand(
         ValueError: an argument out of range, or no ``params`` or ``grad_fn`` in
             ``update``.
     """
-    _positive("expand", radius=radius, cap=cap, size=size)
-    if isinstance(growth, int | float) and not growth > 1:
-        raise ValueError(f"expand(growth={growth}): expected more than 1")
-    if isinstance(radius, int | float) and not radius <= cap:
-        raise ValueError(
-            f"expand(radius={radius}, cap={cap}): the first ball is beyond the last "
-            "one; expected a radius of at most the cap"
-        )
+    arguments.size("expand", 1, size)
+    arguments.number("expand", *arguments.POSITIVE, radius=radius, cap=cap)
+    growing = "a number of more than 1", lambda x: x > 1
+    arguments.number("expand", *growing, growth=growth)
+    if isinstance(radius, int | float):
+        beyond = f"a number of at least the first radius, {radius}"
+        arguments.number("expand", beyond, lambda x: x >= radius, cap=cap)
 
     def search(update, zero, context, params, grad_fn):
         base = jax.random.fold_in(jax.random.key(seed), context.count)
@@ -210,9 +210,3 @@ def _when(fired, act, otherwise, update):
     if isinstance(fired, jax.core.Tracer):
         return jax.lax.cond(fired, act, otherwise, update)
     return act(update) if fired else otherwise(update)
-
-
-def _positive(who, **numbers):
-    for name, number in numbers.items():
-        if isinstance(number, int | float) and number <= 0:
-            raise ValueError(f"{who}({name}={number}): expected a positive number")

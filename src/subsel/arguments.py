@@ -1,0 +1,48 @@
+"""Numbers that a user gives, checked while the call is still in sight."""
+
+import numbers
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+POSITIVE = "a positive number", lambda x: x > 0
+
+
+def at_least(low: float) -> tuple[str, Callable]:
+    """What :func:`number` expects."""
+    return f"a number of at least {low}", lambda x: x >= low
+
+
+def number(call: str, expected: str, holds: Callable, **named) -> None:
+    """Refuses what is no number, and numbers for which ``holds`` is false.
+
+    An array may be traced, and a schedule's values are not known: both may pass.
+
+    Raises:
+        TypeError: no number, array or schedule.
+        ValueError: another number than ``expected``.
+    """
+    for name, value in named.items():
+        if isinstance(value, jax.Array | np.ndarray) or callable(value):
+            continue
+        known = isinstance(value, numbers.Real)
+        if not (known and holds(value)):
+            refused = ValueError if known else TypeError
+            raise refused(f"{call}({name}={value!r}): expected {expected}")
+
+
+def size(call: str, least: int, size: int) -> None:
+    """Refuses what is no integer, and less than ``least`` candidates.
+
+    Raises:
+        TypeError: no integer.
+        ValueError: too small.
+    """
+    known = isinstance(size, numbers.Integral)
+    if not (known and size >= least):
+        refused = ValueError if known else TypeError
+        raise refused(
+            f"{call}(size={size!r}): expected an integer, the number of gradients, of "
+            f"at least {least}"
+        )
