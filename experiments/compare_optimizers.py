@@ -98,7 +98,7 @@ def main(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"--out {out} cannot be written: {error.strerror}") from None
-    trials = Store(store, dataclasses.asdict(protocol))
+    trials = Store(store, dataclasses.asdict(protocol), read_only=report_only)
     if report_only and not trials.names():
         raise UsageError(
             f"--report-only: {store} holds no trials of this protocol; give --quick or "

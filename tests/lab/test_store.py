@@ -167,3 +167,22 @@ def test_what_is_no_store_is_refused(tmp_path, text):
     assert path.read_text() == text
     with pytest.raises(UsageError, match="--store"):
         Store(path / "below" / "a.db", PROTOCOL)
+
+
+def test_what_is_only_read_stays_as_it_is(tmp_path):
+    path = tmp_path / "a ?#%41.db"
+    store = Store(path, PROTOCOL)
+    store.finish("job", {"a": {"x": 1}})
+    with sqlite3.connect(path) as db:  # as it is committed: one file
+        db.execute("PRAGMA journal_mode=DELETE")
+    db.close()
+    before = path.read_bytes()
+    assert Store(path, PROTOCOL, read_only=True).results() == {"a": {"x": 1}}
+    other = Store(path, {"budget": 11}, read_only=True)
+    assert other.names() == set()
+    with pytest.raises(RunError, match="readonly"):
+        other.finish("job", {"b": {}})
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+    with pytest.raises(UsageError, match="--store"):
+        Store(tmp_path / "none.db", PROTOCOL, read_only=True)
+    assert list(tmp_path.iterdir()) == [path]

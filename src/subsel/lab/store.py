@@ -42,18 +42,31 @@ class Store:
     Every method raises `RunError` when the file cannot be read or written any more.
     """
 
-    def __init__(self, path: str | Path, protocol: dict, lease: float = LEASE):
-        """Opens the file, or creates it.
+    def __init__(
+        self,
+        path: str | Path,
+        protocol: dict,
+        lease: float = LEASE,
+        read_only: bool = False,
+    ):
+        """Opens the file, or creates it; ``read_only`` leaves it as it is.
 
         Raises:
-            UsageError: it cannot be written, or is not such a file.
+            UsageError: it cannot be written, or read, or is not such a file.
         """
         text = json.dumps(protocol, sort_keys=True)
         self.study = hashlib.sha256(text.encode()).hexdigest()[:12]
         self.path, self.lease = Path(path), lease
         self.owner = f"{_here()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._seen = {}  # job -> its claim, and since when it has been like that
+        self._uri = (
+            f"{self.path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+        )
         try:
+            if read_only:
+                with self._connected() as db:
+                    db.execute("SELECT trial FROM trials LIMIT 1")
+                return
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self._connected() as db:
                 _use_wal(db)
@@ -171,7 +184,7 @@ class Store:
     @contextlib.contextmanager
     def _connected(self):
         # A connection a call: one may not be shared by threads, and none is worth it.
-        db = sqlite3.connect(self.path, timeout=60)
+        db = sqlite3.connect(self._uri, timeout=60, uri=True)
         try:
             with db:
                 yield db
