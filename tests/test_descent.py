@@ -84,6 +84,24 @@ def test_gradient_sampling_solves_curved_valleys(name, dtype):
         assert (np.asarray(state.oracle.radius) < 1e-2).all()
 
 
+def test_a_steep_wall_does_not_hide_a_slope():
+    """An exact penalty: the slope along the wall is 1e-8 of that across it."""
+    with jax.enable_x64(True):
+        f = lambda x: x[0] ** 2 + 1e9 * jnp.abs(x[1])  # noqa: E731
+        tx, grad_fn = subsel.gradient_sampling(), jax.grad(f)
+
+        def step(carry, _):
+            x, state = carry
+            updates, state = tx.update(
+                grad_fn(x), state, x, grad_fn=grad_fn, value_fn=f
+            )
+            return (x + updates, state), None
+
+        start = jnp.array([4.0, 1.0])
+        (x, _), _ = jax.lax.scan(step, (start, tx.init(start)), length=150)
+        assert f(x) < 1e-6  # 16 where the wall alone is gone
+
+
 @pytest.mark.parametrize("narrow", ["float32", "bfloat16"])
 def test_gradients_may_be_narrower_than_the_parameters(narrow):
     f = lambda x: jnp.sum(jnp.abs(x))  # noqa: E731
