@@ -161,9 +161,9 @@ def fashion_dcgan() -> Config:
 def stacked_mnist() -> Config:
     """Three digits on each other: a thousand modes, and nobody tells which.
 
-    ``recipes.py stacked-mnist``, 16 minutes on one core. 1,000 modes and a reverse KL
-    of 0.029 [0.027, 0.030] with 26,000 samples, where real ones have 1,000 and 0.024
-    [0.023, 0.026], and PacDCGAN2 1,000 and 0.06 (Lin 2018).
+    ``recipes.py stacked-mnist``, 15 to 18 minutes on one core. 1,000 modes and a
+    reverse KL of 0.029 [0.027, 0.041] with 26,000 samples, where real ones have 1,000
+    and 0.024 [0.023, 0.026], and PacDCGAN2 1,000 and 0.06 (Lin 2018).
 
     What does it is a D that sees all of three digits, under a strong penalty. By
     ``train_gan.py --recipe stacked-mnist --steps 3000 --log-every 500``: 0.041; with
