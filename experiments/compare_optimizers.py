@@ -23,14 +23,15 @@ from typing import Annotated, Literal
 import jax
 import tyro
 
-from subsel.gan.ablation import analysis, launchers, report, running, study
+from subsel.gan.ablation import analysis, judges, launchers, report, running, study
 from subsel.gan.ablation.contestants import CONTESTANTS
+from subsel.gan.ablation.tasks import TASKS
 from subsel.gan.ablation.trials import Protocol
 from subsel.lab.errors import UsageError, exit_status
 from subsel.lab.store import Store
 from subsel.lab.timing import machine
 
-TASKS = ("ring", "grid", "ring-collapse", "digits")
+DEFAULT_TASKS = ("ring", "grid", "ring-collapse", "digits")
 ON_GPU = ("mnist-mlp", "mnist-dcgan")
 QUICK = Protocol(
     budget=240,
@@ -89,7 +90,7 @@ def main(
         protocol = QUICK
         tasks, optimizers = tasks or QUICK_TASKS, optimizers or QUICK_OPTIMIZERS
     on_gpu = jax.default_backend() == "gpu"
-    tasks = tasks or TASKS + (ON_GPU if on_gpu else ())
+    tasks = tasks or DEFAULT_TASKS + (ON_GPU if on_gpu else ())
     optimizers = optimizers or tuple(CONTESTANTS)
     study.check(protocol, tasks, optimizers)
     if report_only and not store.exists():
@@ -105,21 +106,27 @@ def main(
             "--seeds, --budget and so on, as they were run"
         )
     if not report_only:
-        perform = functools.partial(running.perform, protocol, data_dir=data_dir)
+        held_to = running.standards(protocol, tasks, trials, data_dir)
+        networks = {task: judges.network_of(of) for task, of in held_to.items()}
+        perform = functools.partial(
+            running.perform, protocol, networks, data_dir=data_dir
+        )
         launch = {
             "local": lambda: launchers.local(perform),
             "ray": lambda: launchers.ray(perform, cpus, gpus),
         }[launcher]()
-        run(protocol, tasks, optimizers, trials, launch, data_dir)
-    found = analysis.analyse(protocol, tasks, optimizers, trials.results(), data_dir)
+        run(protocol, tasks, optimizers, trials, launch, networks, data_dir)
+    held_to = {task: trials.kept(judges.kept_as(TASKS[task])) for task in tasks}
+    found = analysis.analyse(protocol, tasks, optimizers, trials.results(), held_to)
     report.write(found, out, " ".join(["python", *sys.argv]), machine())
     analysis.save(found, trials.results(), out)
     print(f"\n{out / 'report.html'}, and report.md, runs.csv, analysis.json beside it")
 
 
-def run(protocol, tasks, optimizers, trials, launch, data_dir) -> None:
+def run(protocol, tasks, optimizers, trials, launch, networks, data_dir) -> None:
     """All that is missing, after saying how long it takes."""
-    print(running.estimate(protocol, tasks, optimizers, trials.results(), data_dir))
+    there = trials.results()
+    print(running.estimate(protocol, tasks, optimizers, there, networks, data_dir))
     try:
         running.run(protocol, tasks, optimizers, trials, launch)
     except KeyboardInterrupt:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from subsel.gan import game, step
+from subsel.gan import features, game, step
 from subsel.gan.ablation import (
     analysis,
     contestants,
@@ -211,20 +211,60 @@ def test_a_run_that_diverges_is_the_worst_and_stays_in():
 
 def test_images_are_judged_by_the_metrics_of_a_run():
     """The floor of digits is what evaluate.py finds for the same real samples."""
-    task = TASKS["digits"]
-    judge = judges.judge(task, None, (100, 10_000))
-    real = judge.floor
+    standard = judges.standard(TASKS["digits"], None, (100, 10_000))
+    real = standard["real"]
     assert {"frechet", "density", "coverage", "classes"} <= real.keys()
     assert 0.05 < real["frechet"] < 0.4 and real["classes"] == 10
-    assert judges.shape(task, None) == (8, 8, 1)
-    assert re.search(r"599 samples.*digits-[0-9a-f]{8}-[0-9a-f]{4}", judge.protocol)
+    assert standard["shape"] == [8, 8, 1]
+    name = standard["network"]["name"]
+    assert re.fullmatch(r"digits-[0-9a-f]{8}-[0-9a-f]{4}", name)
+    assert f"599 samples, of curves 100, test split, {name}" in standard["judge"]
+
+
+def test_a_study_keeps_the_network_that_judges(tmp_path, monkeypatch):
+    """Another machine, whose own has other weights, uses that one."""
+    task = TASKS["digits"]._replace(
+        config=dataclasses.replace(SMALL.config, dataset="digits")
+    )
+    monkeypatch.setitem(TASKS, "digits", task)
+    store = protocol_store(tmp_path / "s.db")
+    (held_to,) = running.standards(TINY, ["digits"], store).values()
+    assert json.loads(json.dumps(held_to)) == held_to
+    network = judges.network_of(held_to)
+    member = [(space.defaults(()), 1)]
+
+    def measured(network=None):
+        judges.judge.cache_clear(), trials.program.cache_clear()
+        found = trials.run(task, CONTESTANTS["sgd"], member, TINY, None, network)
+        return found[0]["final"]
+
+    before = measured(network)
+    assert measured() == before  # this machine's own is that one
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(features, "RECIPE", features.RECIPE | {"steps": 1500})
+        elsewhere.setenv("XDG_CACHE_HOME", str(tmp_path))
+        assert measured()["frechet"] != before["frechet"]
+        assert measured(network) == before
+        assert running.standards(TINY, ["digits"], store) == {"digits": held_to}
+    judges.judge.cache_clear(), trials.program.cache_clear()
+
+
+def test_a_store_without_its_network_takes_no_more_runs(tmp_path):
+    lost = {"network": {"name": "digits-0", "weights": None}}
+    with pytest.raises(UsageError, match="network digits-0, which it has not kept"):
+        judges.network_of(lost)
+    store = protocol_store(tmp_path / "s.db")
+    store.finish("job", {study.trial("digits", "sgd", "tune", 0, 0): {}})
+    with pytest.raises(UsageError, match="runs of digits and not the network"):
+        running.standards(TINY, ["digits"], store)
+    assert store.kept(judges.kept_as(TASKS["digits"])) is None
 
 
 # Studies
 
 
 def run(store, names=("adam", "history_min_norm"), perform=None):
-    perform = perform or functools.partial(running.perform, TINY)
+    perform = perform or functools.partial(running.perform, TINY, {"ring": None})
     running.run(TINY, ["ring"], names, store, launchers.local(perform), patience=0.05)
 
 
@@ -259,6 +299,11 @@ def protocol_store(path):
     return Store(path, dataclasses.asdict(TINY))
 
 
+def analysed(store, tasks, names, protocol=TINY):
+    held_to = running.standards(protocol, tasks, store)
+    return analysis.analyse(protocol, tasks, names, store.results(), held_to)
+
+
 def test_a_study_tunes_on_some_seeds_and_reports_on_others(tmp_path):
     store, calls = protocol_store(tmp_path / "s.db"), []
     run(store, perform=functools.partial(fake, calls=calls))
@@ -277,10 +322,11 @@ def test_a_study_tunes_on_some_seeds_and_reports_on_others(tmp_path):
     names = store.names()
     assert len(names) == study.total(TINY, ["ring"], ("adam", "history_min_norm"))
     run(store, perform=lambda job: pytest.fail("all was there"))
-    assert running.estimate(TINY, ["ring"], ("adam",), store.results()) == (
+    there, none = store.results(), {"ring": None}
+    assert running.estimate(TINY, ["ring"], ("adam",), there, none) == (
         "all trials are there"
     )
-    found = running.estimate(TINY, ["ring"], ("adam", "sgd"), store.results())
+    found = running.estimate(TINY, ["ring"], ("adam", "sgd"), there, none)
     assert found.startswith("about 0 h 00 min alone; ring: 13 trials of 1 s")
 
 
@@ -291,7 +337,7 @@ def test_without_finalists_the_first_round_decides(tmp_path):
     running.run(protocol, ["ring"], ("adam",), store, launchers.local(perform))
     assert {job.phase for job in calls} == set(study.PHASES) - {"final"}
     assert {m[0] for job in calls if job.phase == "report" for m in job.members} == {1}
-    found = analysis.analyse(protocol, ["ring"], ("adam",), store.results())
+    found = analysed(store, ["ring"], ("adam",), protocol)
     adam = found["cells"]["adam"]["ring"]
     assert adam["finalists"] == pytest.approx([0.6]) and not adam["overturned"]
 
@@ -317,7 +363,7 @@ def test_what_a_study_found(tmp_path):
         ("adam", "sgd", "history_min_norm"),
     )
     run(store, names, perform=fake)
-    found = analysis.analyse(TINY, ["ring"], names, store.results())
+    found = analysed(store, ["ring"], names)
     ring, cells = found["tasks"]["ring"], found["cells"]
     assert ring["untrained"] == 1.2
     assert ring["target"] == pytest.approx(0.71)  # Adam's median at the last point
@@ -359,10 +405,10 @@ def test_what_a_study_found(tmp_path):
 
 def test_a_study_that_is_not_done_shows_what_there_is(tmp_path):
     store = protocol_store(tmp_path / "s.db")
-    nothing = analysis.analyse(TINY, ["ring"], ["adam"], {})
+    nothing = analysis.analyse(TINY, ["ring"], ["adam"], {}, {})
     assert nothing["cells"] == nothing["tasks"] == nothing["overall"] == {}
     run(store, ["adam"], perform=fake)
-    found = analysis.analyse(TINY, ["ring", "grid"], ["adam", "sgd"], store.results())
+    found = analysed(store, ["ring", "grid"], ["adam", "sgd"])
     assert set(found["tasks"]) == {"ring"} and set(found["cells"]) == {"adam"}
     assert found["asked"]["tasks"] == ["ring", "grid"]
 
@@ -377,7 +423,7 @@ def test_where_adams_runs_diverge_there_is_no_target_to_reach(tmp_path):
 
     store = protocol_store(tmp_path / "s.db")
     run(store, ["adam"], perform=diverging)
-    found = analysis.analyse(TINY, ["ring"], ["adam"], store.results())
+    found = analysed(store, ["ring"], ["adam"])
     assert found["tasks"]["ring"]["target"] is None
     assert found["cells"]["adam"]["ring"]["success"] == [0, 3]
     json.dumps(found, allow_nan=False)
@@ -396,7 +442,7 @@ def test_a_run_that_diverged_is_worse_than_one_that_is_bad(tmp_path):
 
     store, names = protocol_store(tmp_path / "s.db"), ("adam", "sgd")
     run(store, names, perform=bad)
-    found = analysis.analyse(TINY, ["ring"], names, store.results())["cells"]["sgd"]
+    found = analysed(store, ["ring"], names)["cells"]["sgd"]
     assert found["ring"]["scores"] == [0, 0, 0] and found["ring"]["diverged"] == 3
     assert found["ring"]["against"]["adam"]["improvement"].value == 0
 

@@ -40,7 +40,7 @@ def network():
     module = Classifier(10, features=6, channels=4)
     params = module.init(jax.random.key(0), np.zeros((1, 8, 8, 1), np.float32))
     return features.Features(
-        "digits-0", 0.1, jax.jit(lambda x: module.apply(params, x))
+        "digits-0", 0.1, jax.jit(lambda x: module.apply(params, x)), b""
     )
 
 

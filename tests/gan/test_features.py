@@ -6,6 +6,7 @@ and what it found is checked here.
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import jax
@@ -211,6 +212,28 @@ def test_a_damaged_cache_is_not_trusted(trainings, cache, damage):
     assert len(trainings) == 2
     features.network("toy", toy(), toy(count=10))  # and it was mended
     assert len(trainings) == 2
+
+
+def test_one_that_was_made_elsewhere(trainings, cache):
+    splits = toy(), toy(count=10)
+    first = features.network("toy", *splits)
+    shutil.rmtree(cache)
+    made = features.Made(first.name, first.weights)
+    again = features.network("toy", *splits, made)
+    assert len(trainings) == 1 and not cache.exists()
+    assert (again.name, again.accuracy) == (first.name, first.accuracy)
+    x = jnp.ones((3, 8, 8, 1))
+    np.testing.assert_array_equal(first.apply(x)[1], again.apply(x)[1])
+    for damaged in (
+        made._replace(weights=b""),
+        made._replace(weights=flipped(made.weights)),
+        made._replace(name="toy-01234567-none"),
+    ):
+        with pytest.raises(RunError, match=f"{damaged.name} is damaged"):
+            features.network("toy", *splits, damaged)
+    with pytest.raises(RunError, match="not one of other"):
+        features.network("other", toy((12, 12, 1)), toy((12, 12, 1), 10), made)
+    assert len(trainings) == 1
 
 
 def test_other_arrays_in_the_cache_are_not_trusted(trainings, cache):

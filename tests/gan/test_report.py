@@ -44,7 +44,6 @@ def _pair(improvement, side):
 def _cell(shape, score, against=None, averaged=None):
     rng = np.random.default_rng(0)
     return {"against": against or {}} | {
-        "judges": ["9 samples, net-1"],
         "point": {"learning_rate": 0.000123456, "b1": 0.0},
         "edges": [],
         "values": [0.2, 0.3, 0.4, 0.5],
@@ -317,23 +316,6 @@ def test_every_line_of_a_panel_has_a_colour_of_its_own(found):
             assert len({line.get_color() for line in handles}) == len(labels)
             shown += labels
         assert all(shown.count(f"rule {i}") == 1 for i in range(9))
-
-
-def test_runs_in_other_features_are_named(found, tmp_path):
-    """As those of a cluster whose machines trained networks of their own."""
-
-    def said():
-        report.write(found, tmp_path, COMMAND, MACHINE)
-        return (tmp_path / "report.md").read_text()
-
-    text = said()
-    assert "Measured on 9 samples, net-1" in text and "Measured elsewhere" not in text
-    found["cells"]["turn"]["ring"]["judges"] = []  # of a store from before
-    text = said()
-    assert "Measured elsewhere" not in text
-    assert "1 of 3 contestants have runs of before it was recorded" in text
-    found["cells"]["turn"]["ring"]["judges"] = ["9 samples, net-1", "9 samples, net-2"]
-    assert said().count("turn: 9 samples, net-2") == 1
 
 
 def test_a_study_that_has_only_begun_has_a_report(found, tmp_path):

@@ -92,6 +92,6 @@ def test_a_folder_that_cannot_be_and_an_empty_study_are_refused(script, tmp_path
 
 
 def test_the_defaults_are_names(script):
-    for names in (script.TASKS, script.ON_GPU, script.QUICK_TASKS):
+    for names in (script.DEFAULT_TASKS, script.ON_GPU, script.QUICK_TASKS):
         assert set(names) <= set(TASKS)
     assert set(script.QUICK_OPTIMIZERS) <= set(CONTESTANTS)

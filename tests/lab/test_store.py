@@ -36,6 +36,18 @@ def test_results_come_back_and_studies_do_not_mix(tmp_path):
     assert saved == {10, 11}
 
 
+def test_what_all_of_a_study_share_is_kept_once(tmp_path):
+    ours, theirs = (Store(tmp_path / "s.db", PROTOCOL) for _ in range(2))
+    assert ours.kept("ring") is None
+    assert ours.keep("ring", {"floor": 0.1}) == {"floor": 0.1}
+    assert theirs.keep("ring", {"floor": 0.2}) == {"floor": 0.1}
+    assert theirs.kept("ring") == {"floor": 0.1} and theirs.kept("grid") is None
+    assert Store(tmp_path / "s.db", {"budget": 11}).kept("ring") is None
+    reading = Store(tmp_path / "s.db", PROTOCOL, read_only=True)
+    assert reading.kept("ring") == {"floor": 0.1}
+    assert ours.names() == set()
+
+
 def test_a_job_has_one_owner_until_that_is_silent(tmp_path):
     ours, theirs = (Store(tmp_path / "s.db", PROTOCOL, lease=0.4) for _ in range(2))
     with ours.alive():

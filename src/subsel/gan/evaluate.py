@@ -141,7 +141,10 @@ def _of_images(cfg, playing):
 
 
 def classifier(
-    name: str, data_dir: str | None, train: data.Dataset
+    name: str,
+    data_dir: str | None,
+    train: data.Dataset,
+    made: features.Made | None = None,
 ) -> tuple[features.Features, data.Dataset]:
     """The network that samples of a set are compared in, and the test split.
 
@@ -149,10 +152,8 @@ def classifier(
         UsageError: no test split to compare with.
     """
     test = data.load(name, data_dir, "test")
-    network = features.network(
-        name, (train.rows, train.labels), (test.rows, test.labels)
-    )
-    return network, test
+    splits = (train.rows, train.labels), (test.rows, test.labels)
+    return features.network(name, *splits, made), test
 
 
 def _classified(of, stack, classes):

@@ -1,16 +1,18 @@
 """Named feature networks: small classifiers that the project trains itself.
 
-A distance between images means something only together with the network whose features
-it is taken in. Here each has a name that says how it was made and what came of it, and
-is made again from the data wherever it is not in the cache.
+A distance between images means something only with the network whose features it is
+taken in. Here each has a name, and is made again where it is not in the cache. In one
+file because the name stands for all of it: what changes here makes another network.
 """
 
 import contextlib
 import functools
 import hashlib
+import io
 from collections.abc import Callable
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +23,6 @@ from subsel.gan import data
 from subsel.gan.metrics.classifier import Classifier, rescaled
 from subsel.lab import cache
 from subsel.lab.errors import RunError
-from subsel.lab.files import atomic
 
 FLOORS = {"mnist": 0.99, "fashion_mnist": 0.91, "digits": 0.97}  # of test accuracy
 # Nothing of how a network is made but these, the program below and the data.
@@ -49,6 +50,14 @@ class Features(NamedTuple):
     # [N, H, W, C] in [-1, 1] -> features [N, d], logits [N, classes]. The features are
     # scaled to a mean square of 1 on the data, or distances would have no known unit.
     apply: Callable
+    weights: bytes  # an npz file: with these and its name it is the same elsewhere
+
+
+class Made(NamedTuple):
+    """One that was trained before, here or elsewhere: of its :class:`Features`."""
+
+    name: str
+    weights: bytes
 
 
 class _Run(NamedTuple):
@@ -61,36 +70,44 @@ def network(
     name: str,
     train: tuple[np.ndarray, np.ndarray],
     test: tuple[np.ndarray, np.ndarray],
+    made: Made | None = None,
 ) -> Features:
     """The feature network of a labelled set, from the cache or trained now.
 
-    It is a function of the data, the recipe, the version of JAX and the kind of device,
-    and its name has their hash: another version may draw other random numbers and sums
-    in another order, after which training ends in other weights. A machine with another
-    number of cores may do so too. ``accuracy`` is then the same within noise, but
-    distances are not, by up to a third; so the name ends with a hash of the weights.
+    Its name has a hash of the data, the recipe, the version of JAX and the kind of
+    device: with another, training ends in other weights. So it does on another
+    processor or number of cores. ``accuracy`` is the same within noise, but distances
+    are not, by up to a third; so the name ends with a hash of the weights, and a study
+    takes its network along.
 
     Args:
         name: of the data set; with a floor in ``FLOORS`` or without.
         train: rows ``[N, H, W, C]`` uint8, or signals ``[N, L, C]`` float32; and
             labels ``[N]`` int32.
         test: the same, of the test split.
+        made: this one, and none from the cache.
 
     Raises:
-        RunError: its accuracy on the test split is below the floor of the data set.
+        RunError: its accuracy on the test split is below the floor of the data set, or
+            ``made`` cannot be used.
     """
-    made = digest(train, test)
-    stem = f"{name.replace('/', '-')}-{made}"
+    stem = f"{name.replace('/', '-')}-{digest(train, test)}"
     classes = 1 + int(max(train[1].max(), test[1].max()))
     size = "small" if max(train[0].shape[1:-1]) <= 8 else "large"
     module = Classifier(classes, **RECIPE[size])
-    path = cache.folder() / f"features-{stem}.npz"
-    init = functools.partial(_init, module)
-    kept = _read(path, jax.eval_shape(init, train[0][:1]))
-    params = _train(name, module, *train) if kept is None else kept
-    named = f"{stem}-{_hash(*map(np.asarray, jax.tree.leaves(params)))[:4]}"
+    file = f"features-{stem}.npz"
+    like = jax.eval_shape(functools.partial(_init, module), train[0][:1])
+    params = _unpacked(cache.get(file) if made is None else made.weights, like)
+    fresh = params is None and made is None
+    if fresh:
+        params = _train(name, module, *train)
+    mark = _hash(*map(np.asarray, jax.tree.leaves(params)))[:4]
+    named = f"{stem}-{mark}" if made is None else made.name
+    if params is None or not named.endswith(mark):
+        raise RunError(f"the feature network {named} is damaged, or not one of {name}")
     apply = jax.jit(functools.partial(module.apply, params))
-    accuracy = _accuracy(apply, *test)
+    logits = compute(apply, test[0])[1]
+    accuracy = float(np.mean(np.argmax(logits, axis=1) == test[1]))
     floor = FLOORS.get(name.partition(":")[0], 0.0)
     if accuracy < floor:
         raise RunError(
@@ -98,9 +115,10 @@ def network(
             f"and must be on {floor:.0%}: check that {name} is whole, has its own "
             "labels, and is cut into the usual train and test splits"
         )
-    if kept is None:
-        _write(path, params)
-    return Features(named, accuracy, apply)
+    weights = _packed(params)
+    if fresh:
+        cache.put(file, weights)
+    return Features(named, accuracy, apply, weights)
 
 
 def digest(
@@ -218,25 +236,18 @@ def _shifted(key, x):
     return jax.lax.dynamic_slice(x_padded, (0, *at, 0), x.shape)
 
 
-def _accuracy(apply, rows, labels):
-    _, logits = compute(apply, rows)
-    return float(np.mean(np.argmax(np.asarray(logits), axis=1) == labels))
+def _packed(params):
+    file = io.BytesIO()
+    np.savez(file, *jax.tree.leaves(params))
+    return file.getvalue()
 
 
-def _read(path, like):
-    """The parameters in the file, or None if there are none that can be used."""
+def _unpacked(weights, like):
+    """The parameters, or None if there are none that can be used."""
     leaves, tree = jax.tree.flatten(like)
-    with contextlib.suppress(Exception):  # whatever is wrong with it, train again
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as kept:
+    with contextlib.suppress(Exception):  # whatever is wrong with them
+        with np.load(io.BytesIO(weights), allow_pickle=False) as kept:
             arrays = [kept[f"arr_{i}"] for i in range(len(leaves))]
-        pairs = list(zip(arrays, leaves, strict=True))
-        if all((a.shape, a.dtype) == (b.shape, b.dtype) for a, b in pairs):
-            return jax.tree.unflatten(tree, [jnp.asarray(a) for a in arrays])
+        chex.assert_trees_all_equal_shapes_and_dtypes(arrays, leaves)
+        return jax.tree.unflatten(tree, [jnp.asarray(a) for a in arrays])
     return None
-
-
-def _write(path, params):
-    with contextlib.suppress(OSError):  # without a cache the next run trains again
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic(path) as part:
-            np.savez(part, *jax.tree.leaves(params))

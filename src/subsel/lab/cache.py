@@ -6,6 +6,8 @@ from pathlib import Path
 
 import jax
 
+from subsel.lab.files import atomic
+
 _MOST = 2**30  # bytes of programs; those that were not used for longest go first
 
 
@@ -13,6 +15,22 @@ def folder() -> Path:
     """``$XDG_CACHE_HOME/subsel``, by default ``~/.cache/subsel``; it need not exist."""
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return Path(home, "subsel")
+
+
+def get(name: str) -> bytes | None:
+    """What was put under a name; None where there is nothing, or it cannot be read."""
+    with contextlib.suppress(OSError):
+        return (folder() / name).read_bytes()
+    return None
+
+
+def put(name: str, data: bytes) -> None:
+    """Keeps it if it can: without a cache, it is made again the next time."""
+    path = folder() / name
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic(path) as part:
+            part.write_bytes(data)
 
 
 def keep_programs() -> None:

@@ -22,6 +22,9 @@ CREATE TABLE IF NOT EXISTS trials (
 CREATE TABLE IF NOT EXISTS claims (
     study TEXT, job TEXT, owner TEXT, until REAL, PRIMARY KEY (study, job)
 );
+CREATE TABLE IF NOT EXISTS kept (
+    study TEXT, name TEXT, value TEXT, PRIMARY KEY (study, name)
+);
 """
 LEASE = 60.0  # seconds without a sign of life after which a claim is another's
 
@@ -65,7 +68,8 @@ class Store:
         try:
             if read_only:
                 with self._connected() as db:
-                    db.execute("SELECT trial FROM trials LIMIT 1")
+                    for table in ("trials", "kept"):
+                        db.execute(f"SELECT study FROM {table} LIMIT 1")
                 return
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self._connected() as db:
@@ -93,6 +97,24 @@ class Store:
         with self._open() as db:
             rows = db.execute("SELECT trial FROM trials WHERE study = ?", (self.study,))
             return {name for (name,) in rows}
+
+    def keep(self, name: str, value: dict) -> dict:
+        """What every trial of the study shares: what is there, or else this."""
+        with self._open() as db:
+            db.execute(
+                "INSERT OR IGNORE INTO kept VALUES (?, ?, ?)",
+                (self.study, name, json.dumps(value)),
+            )
+        return self.kept(name)
+
+    def kept(self, name: str) -> dict | None:
+        """What was kept under a name; None before that."""
+        with self._open() as db:
+            row = db.execute(
+                "SELECT value FROM kept WHERE study = ? AND name = ?",
+                (self.study, name),
+            ).fetchone()
+        return row and _result(name, *row)
 
     def claim(self, job: str, trials: Sequence[str]) -> bool:
         """Whether the job is now this process's to run.
@@ -214,7 +236,7 @@ def _result(trial, text):
     except (TypeError, ValueError, RecursionError) as error:
         problem = error
     raise RunError(
-        f"the store is damaged: trial {trial} has no result, but {problem}; put a copy "
+        f"the store is damaged: {trial} has no result, but {problem}; put a copy "
         "of the file back, or name another with --store"
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from subsel.gan.ablation import judges, study
+from subsel.gan.ablation import study
 from subsel.gan.ablation.comparison import LEVELS, compare, number, overall, plain
 from subsel.gan.ablation.contestants import CONTESTANTS, controls, identity
 from subsel.gan.ablation.space import edges
@@ -25,7 +25,7 @@ _COLUMNS = ("task", "optimizer", "phase", "point", "seed")
 
 
 def analyse(
-    protocol: Protocol, tasks, contestants, results: dict, data_dir: str | None = None
+    protocol: Protocol, tasks, contestants, results: dict, standards: dict
 ) -> dict:
     """All numbers of a report, of what is there so far.
 
@@ -33,7 +33,7 @@ def analyse(
         protocol: of the study.
         tasks, contestants: names, in the order of the report.
         results: of the trials, by name.
-        data_dir: where tensorflow-datasets keeps its sets.
+        standards: of tasks, from :func:`judges.standard`.
 
     Returns:
         ``protocol``; ``asked``, the names; ``tasks``, with what real samples score,
@@ -45,7 +45,9 @@ def analyse(
         A score is ``(untrained - x) / (untrained - real)`` of the primary metric x, at
         least 0; 1 is what real samples score.
     """
-    known = {task: _of_task(protocol, task, results, data_dir) for task in tasks}
+    known = {
+        task: _of_task(protocol, task, results, standards.get(task)) for task in tasks
+    }
     cells = {}
     for name in contestants:
         found = {
@@ -124,28 +126,26 @@ def _runs(protocol, task, name, phase, results, found):
     return [results[n] for n in names] if all(n in results for n in names) else []
 
 
-def _of_task(protocol, task, results, data_dir):
+def _of_task(protocol, task, results, standard):
     """What runs of a task are compared with; None before tuned Adam is there."""
     found = study.best(protocol, task, TARGET, results)
     goal = _runs(protocol, task, TARGET, "target", results, found)
     reports = _runs(protocol, task, TARGET, "report", results, found)
-    if not goal or not reports:
+    if not goal or not reports or not standard:
         return None
     primary = TASKS[task].primary
     at = math.ceil(_TARGET_AT * protocol.segments) - 1
-    counts = protocol.curve_samples, protocol.final_samples
-    judge = judges.judge(TASKS[task], data_dir, counts)
     return {
         "about": TASKS[task].about,
-        "judge": judge.protocol,
+        "judge": standard["judge"],
         "primary": primary,
-        "real": judge.floor,
-        "floor": judge.floor[primary],
-        "curve_floor": judge.curve_floor,
+        "real": standard["real"],
+        "floor": standard["real"][primary],
+        "curve_floor": standard["curve_floor"],
         "untrained": float(np.median([run["start"] for run in reports])),
         "target": plain(np.median([number(run["curve"][at]) for run in goal])),
         "target_at": (at + 1) / protocol.segments,
-        "shape": list(judges.shape(TASKS[task], data_dir)),
+        "shape": standard["shape"],
     }
 
 
@@ -174,7 +174,6 @@ def _of_pair(protocol, task, name, of_task, results):
     finite = [run["final"] for run in runs if run["final"]]
     averaged = [number((run["averaged"] or {}).get(primary)) for run in runs]
     return {
-        "judges": sorted({run["judge"] for run in runs if "judge" in run}),
         "point": _applied(contestant, runs[0]["point"]),
         "edges": edges(contestant.knobs, protocol.trials, found, contestant.unused),
         "values": plain(values),

@@ -1,5 +1,6 @@
 """How good generators are on a task: the same metrics and noise for all of them."""
 
+import base64
 import functools
 import math
 from collections.abc import Callable
@@ -12,9 +13,11 @@ import numpy as np
 from subsel.gan import data, evaluate, game
 from subsel.gan.ablation.tasks import Task
 from subsel.gan.config import Config
+from subsel.gan.features import Made
 from subsel.gan.game import Game
 from subsel.gan.metrics.images import images
 from subsel.gan.metrics.mixture import mixture
+from subsel.lab.errors import UsageError
 
 _DIRECTIONS = 0  # key of what a metric draws: one for all that is compared
 _FLOORS = 8  # draws of real samples
@@ -27,13 +30,19 @@ class Judge(NamedTuple):
 
     points: Callable  # of a curve, on few samples
     final: Callable  # on all of them
-    floor: dict[str, float]  # the mean of what as many real samples score
-    curve_floor: float  # the same of the primary metric, on those of a curve
-    protocol: str
+
+
+class _Measures(NamedTuple):
+    of: tuple[Callable, Callable]  # of samples: the primary metric, and all
+    counts: list[int]  # of samples for each
+    against: str
+    network: Made | None  # whose features are compared; of points none are
 
 
 @functools.lru_cache(maxsize=4)
-def judge(task: Task, data_dir: str | None, counts: tuple) -> Judge:
+def judge(
+    task: Task, data_dir: str | None, counts: tuple, network: Made | None = None
+) -> Judge:
     """The metrics of a task, compiled for many generators at a time.
 
     Args:
@@ -41,36 +50,88 @@ def judge(task: Task, data_dir: str | None, counts: tuple) -> Judge:
         data_dir: where tensorflow-datasets keeps its sets.
         counts: samples of a point of a curve, and of the final evaluation; of images
             no more than the test split has.
+        network: whose features images are compared in, of the study's
+            :func:`standard`; this machine's own if left out.
 
     Raises:
         UsageError: no test split to compare images with.
     """
     own = playing(task.config, data_dir)
+    measures = _measures(task, own, data_dir, counts, network)
+    compiled = [
+        jax.jit(functools.partial(_of_generators, task.config, own, of, count))
+        for of, count in zip(measures.of, measures.counts, strict=True)
+    ]
+    return Judge(*compiled)
+
+
+def standard(task: Task, data_dir: str | None, counts: tuple) -> dict:
+    """What generators are held to in all of a study, as JSON data.
+
+    Returns:
+        ``judge``, the protocol in words; ``real``, the mean of what as many real
+        samples score in 8 draws, and ``curve_floor``, the same of the primary metric
+        on the samples of a curve; the ``shape`` of a sample; and ``network``, the name
+        and the weights of the one that images are compared in, or None.
+    """
+    own = playing(task.config, data_dir)
+    measures = _measures(task, own, data_dir, counts, None)
+    keys = jax.random.split(jax.random.key(_DIRECTIONS), _FLOORS)
+    few, real = (
+        _floor(own.dataset, jax.jit(of), count, keys)
+        for of, count in zip(measures.of, measures.counts, strict=True)
+    )
+    few_samples, samples = measures.counts
+    network = measures.network
+    if network:
+        weights = base64.b64encode(network.weights).decode()
+        network = network._replace(weights=weights)._asdict()
+    return {
+        "judge": f"{samples} samples, of curves {few_samples}, {measures.against}, "
+        "last iterate",
+        "real": real,
+        "curve_floor": few[task.primary],
+        "shape": list(own.dataset.shape),
+        "network": network,
+    }
+
+
+def kept_as(task: Task) -> str:
+    """The name of its standard in a store; tasks with the same data share one."""
+    return f"{task.config.dataset}/{task.primary}"
+
+
+def network_of(of: dict) -> Made | None:
+    """That of a :func:`standard`; None for points.
+
+    Raises:
+        UsageError: its weights were lost, so that nothing can be compared with what
+            was measured by it.
+    """
+    if of["network"] is None:
+        return None
+    name, weights = of["network"]["name"], of["network"]["weights"]
+    if weights is None:
+        raise UsageError(
+            f"the runs in the store were judged by the network {name}, which it has "
+            "not kept: --report-only shows them; for more, name another with --store"
+        )
+    return Made(name, base64.b64decode(weights))
+
+
+def _measures(task, own, data_dir, counts, network):
     if own.dataset.noise:
         measure, most = _of_points(task, own)
         against = "known density"
     else:
-        measure, most, against = _of_images(task, own, data_dir)
-    counts = [min(count, most) for count in counts]
+        measure, most, network = _of_images(task, own, data_dir, network)
+        against = f"test split, {network.name}"
 
     def primary(samples):
         return {task.primary: measure(samples)[task.primary]}
 
-    compiled = [
-        jax.jit(functools.partial(_of_generators, task.config, own, of, count))
-        for of, count in zip((primary, measure), counts, strict=True)
-    ]
-    keys = jax.random.split(jax.random.key(_DIRECTIONS), _FLOORS)
-    few, floor = (
-        _floor(own.dataset, jax.jit(of), count, keys)
-        for of, count in zip((primary, measure), counts, strict=True)
-    )
-    return Judge(
-        *compiled,
-        floor,
-        few[task.primary],
-        f"{counts[1]} samples, of curves {counts[0]}, {against}, last iterate",
-    )
+    counts = [min(count, most) for count in counts]
+    return _Measures((primary, measure), counts, against, network)
 
 
 def _floor(dataset, measure, count, keys):
@@ -89,22 +150,23 @@ def _of_points(task, own):
     return measure, math.inf
 
 
-def _of_images(task, own, data_dir):
-    network, test = evaluate.classifier(task.config.dataset, data_dir, own.dataset)
+def _of_images(task, own, data_dir, network):
+    name = task.config.dataset
+    found, test = evaluate.classifier(name, data_dir, own.dataset, network)
 
     def features(rows):
         one = functools.partial(jax.tree.map, lambda x: x[0])
-        return jax.lax.map(lambda x: one(network.apply(x[None])), rows, batch_size=100)
+        return jax.lax.map(lambda x: one(found.apply(x[None])), rows, batch_size=100)
 
     reference = jax.jit(features)(data.scaled(test.rows))
 
     def measure(samples):
         compared = jax.tree.map(lambda x: x[: len(samples)], reference)
         key = jax.random.key(_DIRECTIONS)
-        found = images(features(samples), compared, key)
-        return {name: x for name, x in found.items() if name not in _LEFT_OUT}
+        scores = images(features(samples), compared, key)
+        return {name: x for name, x in scores.items() if name not in _LEFT_OUT}
 
-    return measure, len(test.rows), f"test split, {network.name}"
+    return measure, len(test.rows), Made(found.name, found.weights)
 
 
 def _of_generators(cfg, own, measure, count, generators, keys):
@@ -116,11 +178,6 @@ def _of_generators(cfg, own, measure, count, generators, keys):
         return measure(own.draw(generator, z, label))
 
     return jax.lax.map(one, (generators, keys))
-
-
-def shape(task: Task, data_dir: str | None) -> tuple[int, ...]:
-    """Of one sample."""
-    return playing(task.config, data_dir).dataset.shape
 
 
 def playing(cfg: Config, data_dir: str | None) -> Game:

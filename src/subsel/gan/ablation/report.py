@@ -86,24 +86,6 @@ def _task(found, task) -> Iterator[Block]:
         f"of real samples; the target is {number(of['target'], 'out of reach')}. "
         f"Measured on {of['judge']}."
     )
-    by_another = {
-        name: ", ".join(others)
-        for name, cell in cells.items()
-        if (others := [judge for judge in cell["judges"] if judge != of["judge"]])
-    }
-    unknown = [name for name, cell in cells.items() if not cell["judges"]]
-    if unknown:
-        yield Paragraph(
-            f"That is what would measure now. {len(unknown)} of {len(cells)} "
-            "contestants have runs of before it was recorded with each; distances in "
-            "features of other weights are not to be compared."
-        )
-    if by_another:  # feature networks are trained on each machine
-        yield Paragraph(
-            "Measured elsewhere, in features with other weights, whose distances are "
-            "not to be compared with the others':"
-        )
-        yield Items([f"{name}: {judge}" for name, judge in by_another.items()])
     columns = ["contestant", of["primary"], "score", "P(better than Adam)"]
     columns += [
         "p (Holm)",

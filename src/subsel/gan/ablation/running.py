@@ -6,17 +6,52 @@ from collections.abc import Callable
 import numpy as np
 from tqdm import tqdm
 
-from subsel.gan.ablation import trials
+from subsel.gan.ablation import judges, trials
 from subsel.gan.ablation.contestants import CONTESTANTS, identity
 from subsel.gan.ablation.space import defaults, points
 from subsel.gan.ablation.study import TARGET, Job, best, jobs, total
 from subsel.gan.ablation.tasks import TASKS
 from subsel.gan.ablation.trials import Protocol
+from subsel.lab.errors import UsageError
 from subsel.lab.store import Store
 
 
+def standards(
+    protocol: Protocol, tasks, store: Store, data_dir: str | None = None
+) -> dict[str, dict]:
+    """What runs of each task are held to, which the first to run one decides.
+
+    A feature network has other weights on every machine, and what was measured in the
+    features of two cannot be compared: so the store has it, and all use that.
+
+    Raises:
+        UsageError: the store has runs that were judged by a network which it has not,
+            or there is no test split to compare images with.
+    """
+    counts = protocol.curve_samples, protocol.final_samples
+    found = {}
+    for task in tasks:
+        name = judges.kept_as(TASKS[task])
+        found[task] = store.kept(name)
+        if found[task] is not None:
+            continue
+        of = judges.standard(TASKS[task], data_dir, counts)
+        if of["network"] and any(n.startswith(f"{task}/") for n in store.names()):
+            raise UsageError(
+                f"{store.path} has runs of {task} and not the network that judged "
+                "them, as versions before this one left it: name another with --store"
+            )
+        found[task] = store.keep(name, of)
+    return found
+
+
 def estimate(
-    protocol: Protocol, tasks, contestants, results: dict, data_dir: str | None = None
+    protocol: Protocol,
+    tasks,
+    contestants,
+    results: dict,
+    networks: dict,
+    data_dir: str | None = None,
 ) -> str:
     """How long the missing trials take here, in words.
 
@@ -36,7 +71,9 @@ def estimate(
             one = float(np.median([results[name]["seconds"] for name in names]))
         else:
             adam = CONTESTANTS[TARGET]
-            one, compiling = trials.seconds(TASKS[task], adam, protocol, data_dir)
+            one, compiling = trials.seconds(
+                TASKS[task], adam, protocol, data_dir, networks[task]
+            )
         seconds += missing * one + len(contestants) * compiling
         line = f"{task}: {missing} trials of {one:.3g} s"
         if compiling:
@@ -103,7 +140,9 @@ def run(
             bar.update(there() - bar.n)
 
 
-def perform(protocol: Protocol, job: Job, data_dir: str | None = None) -> dict:
+def perform(
+    protocol: Protocol, networks: dict, job: Job, data_dir: str | None = None
+) -> dict:
     """Runs a job here: ``{name of a trial: result}``."""
     task, contestant = TASKS[job.task], CONTESTANTS[job.contestant]
     space = points(contestant.knobs, protocol.trials)
@@ -112,7 +151,8 @@ def perform(protocol: Protocol, job: Job, data_dir: str | None = None) -> dict:
         for point, seed in job.members
     ]
     reported = job.phase in ("report", "default")
-    rows = trials.run(task, contestant, chosen, protocol, data_dir, reported=reported)
+    own = protocol, data_dir, networks[job.task]
+    rows = trials.run(task, contestant, chosen, *own, reported=reported)
     return {
         name: {"point": point} | row
         for name, (point, _), row in zip(job.trials, chosen, rows, strict=True)

@@ -17,6 +17,7 @@ from subsel.gan.ablation.judges import Judge
 from subsel.gan.ablation.space import defaults
 from subsel.gan.ablation.tasks import Task
 from subsel.gan.config import Config, check
+from subsel.gan.features import Made
 from subsel.gan.models import Variables
 from subsel.gan.step import State
 
@@ -63,7 +64,12 @@ class Program(NamedTuple):
 
 @functools.lru_cache(maxsize=16)  # of --quick, all: its defaults come last
 def program(
-    structure: Config, task: Task, segments: int, data_dir: str | None, counts: tuple
+    structure: Config,
+    task: Task,
+    segments: int,
+    data_dir: str | None,
+    counts: tuple,
+    network: Made | None = None,
 ) -> Program:
     """Of ``population.structure(cfg)``; the data are loaded and placed once."""
     playing = judges.playing(structure, data_dir)
@@ -92,7 +98,7 @@ def program(
         return jax.vmap(one)(last_iterate(states), _addresses(states))
 
     average = jax.jit(jax.vmap(playing.generator))
-    judge = judges.judge(task, data_dir, counts)
+    judge = judges.judge(task, data_dir, counts, network)
     return Program(play, fresh, judge, segment, average, draw)
 
 
@@ -111,6 +117,7 @@ def run(
     members: Sequence[tuple[dict, int]],
     protocol: Protocol,
     data_dir: str | None = None,
+    network: Made | None = None,
     *,
     reported: bool = True,
 ) -> list[dict]:
@@ -123,6 +130,7 @@ def run(
             is repeated to fill it, so that a result depends on no other members.
         protocol: how long, and how it is measured.
         data_dir: where tensorflow-datasets keeps its sets.
+        network: whose features images are compared in; this machine's own if left out.
         reported: whether to measure the mean of G over steps, and to return
             ``samples`` of the first members, as well.
 
@@ -130,12 +138,11 @@ def run(
         Of each member, a dictionary of JSON data: ``curve`` of the primary metric, the
         ``final`` metrics and those ``averaged`` (of the mean of G over steps), the
         untrained one's ``start``, ``finished`` steps, mean ``cosine`` between selection
-        and plain gradient, the ``judge``, ``seconds``, and of these ``compiling``, a
-        share of the program's each. Not finite is None; a member that diverged has no
-        final metrics.
+        and plain gradient, ``seconds``, and of these ``compiling``, a share of the
+        program's each. Not finite is None; a member that diverged has no final metrics.
     """
     begun = time.perf_counter()
-    own, cfgs = _prepared(task, contestant, members, protocol, data_dir)
+    own, cfgs = _prepared(task, contestant, members, protocol, data_dir, network)
     states, numbers = own.fresh(cfgs), population.numbers(cfgs)
     keys = _addresses(states)
 
@@ -158,7 +165,6 @@ def run(
     shown = np.asarray(own.draw(states, task.config.samples)) if reported else ()
     seconds = time.perf_counter() - begun
     shared = {
-        "judge": own.judge.protocol,
         "seconds": round(seconds / len(members), 4),
         "compiling": round(max(times[0] - np.median(times), 0.0) / len(members), 4),
     }
@@ -179,12 +185,16 @@ def run(
 
 
 def seconds(
-    task: Task, contestant: Contestant, protocol: Protocol, data_dir: str | None = None
+    task: Task,
+    contestant: Contestant,
+    protocol: Protocol,
+    data_dir: str | None = None,
+    network: Made | None = None,
 ) -> tuple[float, float]:
     """Seconds of a member without compiling, and of compiling for a whole population,
     from a segment and an evaluation here."""
     members = [(defaults(contestant.knobs), 0)] * protocol.population
-    own, cfgs = _prepared(task, contestant, members, protocol, data_dir)
+    own, cfgs = _prepared(task, contestant, members, protocol, data_dir, network)
     states, numbers = own.fresh(cfgs), population.numbers(cfgs)
     keys, turns = _addresses(states), []
     for _ in range(2):  # the first turn compiles
@@ -201,7 +211,7 @@ def seconds(
     return float(whole) / protocol.population, max(float(sum(first - spent)), 0.0)
 
 
-def _prepared(task, contestant, members, protocol, data_dir):
+def _prepared(task, contestant, members, protocol, data_dir, network):
     """The program, and the configurations of its members, the last one repeated."""
     cfgs = [
         check(configured(task, contestant, point, seed, protocol.budget))
@@ -212,7 +222,7 @@ def _prepared(task, contestant, members, protocol, data_dir):
         raise ValueError(f"{len(cfgs)} members for a program of {size}")
     counts = protocol.curve_samples, protocol.final_samples
     structure = population.structure(cfgs[0])
-    own = program(structure, task, protocol.segments, data_dir, counts)
+    own = program(structure, task, protocol.segments, data_dir, counts, network)
     return own, cfgs + [cfgs[-1]] * (size - len(cfgs))
 
 
