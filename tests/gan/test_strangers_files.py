@@ -83,7 +83,7 @@ def test_a_store(trap, tmp_path):
     with sqlite3.connect(store.path) as db:
         db.execute("INSERT INTO trials VALUES (?, 'a', ?)", (store.study, trap))
     db.close()
-    with pytest.raises(RunError, match="trial a has no result"):
+    with pytest.raises(RunError, match="damaged: a has no result"):
         store.results()
 
 
@@ -124,4 +124,4 @@ def test_the_cache_of_a_feature_network(tmp_path, trap):
     held = np.array([Trap(tmp_path / "sprung")])
     np.savez(file, held)
     assert b"mkdir" in file.read_bytes()
-    assert features._read(file, {"a": jnp.zeros(1)}) is None
+    assert features._unpacked(file.read_bytes(), {"a": jnp.zeros(1)}) is None

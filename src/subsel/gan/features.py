@@ -1,8 +1,9 @@
 """Named feature networks: small classifiers that the project trains itself.
 
 A distance between images means something only with the network whose features it is
-taken in. Here each has a name, and is made again where it is not in the cache. In one
-file because the name stands for all of it: what changes here makes another network.
+taken in. Here each has a name, and is made again where it is not in the cache.
+
+In one file because the name stands for all of it: what changes here makes another.
 """
 
 import contextlib

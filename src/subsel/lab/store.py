@@ -3,15 +3,13 @@
 import contextlib
 import hashlib
 import json
-import os
-import socket
 import sqlite3
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from subsel.lab import owners
 from subsel.lab.errors import RunError, UsageError
 
 _SCHEMA = """
@@ -60,7 +58,7 @@ class Store:
         text = json.dumps(protocol, sort_keys=True)
         self.study = hashlib.sha256(text.encode()).hexdigest()[:12]
         self.path, self.lease = Path(path), lease
-        self.owner = f"{_here()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self.owner = owners.name()
         self._seen = {}  # job -> its claim, and since when it has been like that
         self._uri = (
             f"{self.path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
@@ -143,7 +141,7 @@ class Store:
             return True
 
     def _is_over(self, job, claim) -> bool:
-        if _is_dead(claim[0]):
+        if owners.is_dead(claim[0]):
             return True
         now = time.monotonic()
         before, since = self._seen.setdefault(job, (claim, now))
@@ -227,7 +225,7 @@ def _use_wal(db):
             time.sleep(0.05)
 
 
-def _result(trial, text):
+def _result(name, text):
     try:
         result = json.loads(text)
         if isinstance(result, dict):
@@ -236,30 +234,6 @@ def _result(trial, text):
     except (TypeError, ValueError, RecursionError) as error:
         problem = error
     raise RunError(
-        f"the store is damaged: {trial} has no result, but {problem}; put a copy "
+        f"the store is damaged: {name} has no result, but {problem}; put a copy "
         "of the file back, or name another with --store"
     )
-
-
-def _here() -> str:
-    """Where a process has its number: the host since it was started, the container."""
-    where = [socket.gethostname()]
-    with contextlib.suppress(OSError):  # where there is no /proc there are none
-        where.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
-        where.append(os.readlink("/proc/self/ns/pid"))
-    return hashlib.sha256(repr(where).encode()).hexdigest()[:12]
-
-
-def _is_dead(owner: str) -> bool:
-    """Whether that was a process of this host and is no more; False if in doubt."""
-    here, _, rest = owner.partition("-")
-    pid = rest.partition("-")[0]
-    if os.name != "posix" or here != _here() or not pid.isdecimal():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):  # somebody else's
-        pass
-    return False
