@@ -36,6 +36,7 @@ def three(shape=3):
     return {"a": jnp.ones((3, 3)), "b": jnp.ones((shape, 2, 2))}
 
 
+SCHEDULE = optax.linear_schedule(1.0, 0.1, 10)
 CASES = {
     "history size": (lambda: subsel.history(0), r"size=0.*at least 1"),
     "distance": (lambda: subsel.history(2, -1.0), r"max_distance=-1.0.*at least 0"),
@@ -107,6 +108,11 @@ def test_value_errors(name):
         "tol": (select(tol="small"), r"tol='small'.*at least 0"),
         "adam": (lambda: subsel.adam("fast"), r"adam.learning_rate='fast'.*schedule"),
         "goldstein": (lambda: subsel.goldstein(None), r"goldstein.learning_rate=None"),
+        # a schedule where a number is meant for good
+        "cuts, scheduled": (lambda: subsel.cuts(radius=SCHEDULE), r"radius=<function"),
+        "floor": (lambda: subsel.aggregate(floor=SCHEDULE), r"floor=<.*in \[0, 1\]$"),
+        "cap": (lambda: subsel.expand(cap=SCHEDULE), r"expand.cap=<.*positive number$"),
+        "patience": (select(patience=SCHEDULE), r"patience=<.*at least 1$"),
     }.values(),
 )
 def test_what_is_no_number_is_refused_at_once(call, message):
@@ -116,7 +122,8 @@ def test_what_is_no_number_is_refused_at_once(call, message):
 
 def test_numbers_may_be_of_numpy_traced_or_a_schedule():
     subsel.history(np.int64(2), max_distance=np.float32(1))
-    subsel.ball(2, optax.linear_schedule(1.0, 0.1, 10))
+    subsel.ball(2, SCHEDULE)
+    subsel.expand(radius=SCHEDULE)
 
     def first(radius, rate):
         tx = subsel.adam(rate, candidates=subsel.ball(2, radius))

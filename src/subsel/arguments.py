@@ -17,19 +17,25 @@ def at_least(low: float) -> tuple[str, Callable]:
 def number(call: str, expected: str, holds: Callable, **named) -> None:
     """Refuses what is no number, and numbers for which ``holds`` is false.
 
-    An array may be traced, and a schedule's values are not known: both may pass.
+    An array may be traced, and passes.
 
     Raises:
-        TypeError: no number, array or schedule.
+        TypeError: no number and no array.
         ValueError: another number than ``expected``.
     """
     for name, value in named.items():
-        if isinstance(value, jax.Array | np.ndarray) or callable(value):
+        if isinstance(value, jax.Array | np.ndarray):
             continue
         known = isinstance(value, numbers.Real)
         if not (known and holds(value)):
             refused = ValueError if known else TypeError
             raise refused(f"{call}({name}={value!r}): expected {expected}")
+
+
+def number_or_schedule(call: str, expected: str, holds: Callable, **named) -> None:
+    """The same of numbers that may be functions of the count, whose values pass."""
+    known = {name: value for name, value in named.items() if not callable(value)}
+    number(call, f"{expected}, or a schedule", holds, **known)
 
 
 def size(call: str, least: int, size: int) -> None:

@@ -39,7 +39,7 @@ def history(size: int, max_distance: float | Callable | None = None) -> Oracle:
     arguments.size("history", 1, size)
     if max_distance is not None:
         least = arguments.at_least(0)
-        arguments.number("history", *least, max_distance=max_distance)
+        arguments.number_or_schedule("history", *least, max_distance=max_distance)
     if size == 1:
         return current()
     slots = range(size - 1)

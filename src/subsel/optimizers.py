@@ -207,6 +207,6 @@ def _going_on(on_zero):
 
 
 def _step(call, learning_rate):
-    a_rate = "a number or a schedule", lambda rate: True
-    arguments.number(call, *a_rate, learning_rate=learning_rate)
+    a_rate = "a number", lambda rate: True
+    arguments.number_or_schedule(call, *a_rate, learning_rate=learning_rate)
     return optax.scale_by_learning_rate(learning_rate)

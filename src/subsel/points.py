@@ -44,7 +44,7 @@ def ball(size: int, radius: float | Callable, seed: int = 0) -> Oracle:
         Bartlett and Wainwright, Randomized smoothing for stochastic optimization, 2012.
     """
     arguments.size("ball", 1, size)
-    arguments.number("ball", *arguments.POSITIVE, radius=radius)
+    arguments.number_or_schedule("ball", *arguments.POSITIVE, radius=radius)
 
     def propose(updates, context):
         params = needed(context, "params", "ball()")
@@ -94,7 +94,7 @@ def segment(size: int, radius: float | Callable, seed: int = 0) -> Oracle:
         and Ye, A gradient sampling method with complexity guarantees, 2022.
     """
     arguments.size("segment", 2, size)
-    arguments.number("segment", *arguments.POSITIVE, radius=radius)
+    arguments.number_or_schedule("segment", *arguments.POSITIVE, radius=radius)
 
     def propose(updates, context):
         params = needed(context, "params", "segment()")
@@ -141,7 +141,7 @@ def lookahead(step: float | Callable | optax.GradientTransformation) -> Oracle:
         perspective on generative adversarial networks, 2019.
     """
     if not isinstance(step, optax.GradientTransformation):
-        arguments.number("lookahead", *arguments.POSITIVE, step=step)
+        arguments.number_or_schedule("lookahead", *arguments.POSITIVE, step=step)
         step = optax.sgd(step)
 
     def trial(updates, state, context):

@@ -147,7 +147,7 @@ def select_subgradient(
     rescaled = SCALES[scale]
     at_once = isinstance(patience, int) and patience == 1
     called = "select_subgradient"
-    arguments.number(called, *arguments.at_least(0), tol=tol, rtol=rtol)
+    arguments.number_or_schedule(called, *arguments.at_least(0), tol=tol, rtol=rtol)
     arguments.number(called, *arguments.at_least(1), patience=patience)
 
     def init(params):

@@ -68,7 +68,7 @@ def rescale(floor: float | Callable | None = None) -> ZeroRule:
         ValueError: ``floor`` is not positive.
     """
     if floor is not None:
-        arguments.number("rescale", *arguments.POSITIVE, floor=floor)
+        arguments.number_or_schedule("rescale", *arguments.POSITIVE, floor=floor)
 
     def apply(update, state, zero, context):
         length = zero.threshold if floor is None else at(floor, context.count)
@@ -85,7 +85,7 @@ def explore(radius: float | Callable, seed: int = 0) -> ZeroRule:
     Raises:
         ValueError: ``radius`` is not positive.
     """
-    arguments.number("explore", *arguments.POSITIVE, radius=radius)
+    arguments.number_or_schedule("explore", *arguments.POSITIVE, radius=radius)
 
     def apply(update, state, zero, context):
         def draw(update):
@@ -133,7 +133,8 @@ def expand(
             ``update``.
     """
     arguments.size("expand", 1, size)
-    arguments.number("expand", *arguments.POSITIVE, radius=radius, cap=cap)
+    arguments.number_or_schedule("expand", *arguments.POSITIVE, radius=radius)
+    arguments.number("expand", *arguments.POSITIVE, cap=cap)
     growing = "a number of more than 1", lambda x: x > 1
     arguments.number("expand", *growing, growth=growth)
     if isinstance(radius, int | float):
