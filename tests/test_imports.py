@@ -43,6 +43,47 @@ def test_importing_it_loads_nothing_but_itself():
     assert foreign <= set(sys.stdlib_module_names)
 
 
+# What a distribution brings along or is called as, where these differ.
+BROUGHT = {
+    "jax": {"numpy"},
+    "matplotlib": {"PIL"},
+    "scikit-learn": {"sklearn", "scipy"},
+}
+BROUGHT |= {"orbax-checkpoint": {"orbax"}, "tensorflow-datasets": {"absl", "requests"}}
+IF_THERE = {"tensorflow", "torch"}  # of users who have them
+
+
+def test_what_is_imported_is_declared():
+    """That the tests' environment has it is not enough."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+
+    def declared(requirements):
+        names = {re.match(r"[\w-]+", line)[0] for line in requirements}
+        brought = [BROUGHT.get(name, set()) for name in names]
+        return {name.replace("-", "_") for name in names}.union(*brought)
+
+    core = declared(project["dependencies"])
+    gan = core | declared(extras["gan"])
+    ablation = gan | declared(extras["ablation"]) | declared(extras["cluster"])
+    undeclared = {}
+    for path in ROOT.glob("src/**/*.py"):
+        room = path.relative_to(ROOT / "src" / "subsel").parts[:-1]
+        known = {(): core, ("gan",): gan}.get(room, ablation)
+        found = set(_imported(ast.parse(path.read_text()))) - {"subsel"} - IF_THERE
+        if unknown := found - set(sys.stdlib_module_names) - known:
+            undeclared[str(path)] = unknown
+    assert not undeclared
+
+
+def _imported(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module.partition(".")[0]
+
+
 @pytest.mark.parametrize("name", subsel.__all__)
 def test_public_names_are_documented(name):
     public = getattr(subsel, name)
