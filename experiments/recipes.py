@@ -122,7 +122,10 @@ def table(report: dict) -> str:
         of.setdefault(cell.split("/")[0], []).append(found)
     for name, rows in of.items():
         shown = [metric for metric in SHOWN if metric in rows[0]["final"]]
-        lines += ["", f"{name}, {rows[0]['final']['protocol']}"]
+        protocols = dict.fromkeys(row["final"]["protocol"] for row in rows)
+        lines += ["", f"{name}, {'; '.join(protocols)}"]
+        if len(protocols) > 1:  # a feature network has other weights on each machine
+            lines.append("Seeds that were judged in different ways are not comparable.")
         lines += [f"{'':10}" + "".join(f"{metric:>14}" for metric in shown)]
         for seed, row in enumerate(rows, start=1):
             lines.append(_line(f"seed {seed}", [row["final"][m] for m in shown]))

@@ -53,3 +53,12 @@ def test_the_figures_are_of_the_recipes_as_they_are():
     report = json.loads((ROOT / "results" / "recipes.json").read_text())
     found = {tuple(cell.split("/")[:2]) for cell in report["cells"]}
     assert found == {(name, config.digest(RECIPES[name]())) for name in RECIPES}
+
+
+def test_what_two_networks_judged_is_told_apart(script):
+    report = json.loads((ROOT / "results" / "recipes.json").read_text())
+    cells = {k: v for k, v in report["cells"].items() if k.startswith("digits/")}
+    assert "judged in different ways" not in script.table({"cells": cells})
+    list(cells.values())[1]["final"]["protocol"] = "599 samples, digits-0"
+    said = script.table({"cells": cells})
+    assert "; 599 samples, digits-0" in said and "judged in different ways" in said
