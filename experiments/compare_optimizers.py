@@ -27,7 +27,7 @@ from subsel.gan.ablation import analysis, judges, launchers, report, running, st
 from subsel.gan.ablation.contestants import CONTESTANTS
 from subsel.gan.ablation.tasks import TASKS
 from subsel.gan.ablation.trials import Protocol
-from subsel.lab.errors import UsageError, exit_status
+from subsel.lab.errors import UsageError, exit_status, needs
 from subsel.lab.store import Store
 from subsel.lab.timing import machine
 
@@ -81,6 +81,7 @@ def main(
         cpus: that a job takes there.
         gpus: that a job takes there.
     """
+    needs("rliable", "ablation")
     out = out or Path(f"runs/compare_optimizers{'_quick' * quick}")
     if quick:
         if protocol != Protocol():
@@ -105,12 +106,14 @@ def main(
             f"--report-only: {store} holds no trials of this protocol; give --quick or "
             "--seeds, --budget and so on, as they were run"
         )
+    begun_on = trials.kept("machine") or machine()
     if not report_only:
         held_to = running.standards(protocol, tasks, trials, data_dir)
         networks = {task: judges.network_of(of) for task, of in held_to.items()}
         perform = functools.partial(
             running.perform, protocol, networks, data_dir=data_dir
         )
+        begun_on = trials.keep("machine", begun_on)
         launch = {
             "local": lambda: launchers.local(perform),
             "ray": lambda: launchers.ray(perform, cpus, gpus),
@@ -118,7 +121,7 @@ def main(
         run(protocol, tasks, optimizers, trials, launch, networks, data_dir)
     held_to = {task: trials.kept(judges.kept_as(TASKS[task])) for task in tasks}
     found = analysis.analyse(protocol, tasks, optimizers, trials.results(), held_to)
-    report.write(found, out, " ".join(["python", *sys.argv]), machine())
+    report.write(found, out, " ".join(["python", *sys.argv]), begun_on)
     analysis.save(found, trials.results(), out)
     print(f"\n{out / 'report.html'}, and report.md, runs.csv, analysis.json beside it")
 

@@ -83,6 +83,18 @@ CASES = {
         update(NESTED, with_params=True),
         r"updates are structured as .*'c'.*expected the structure of the parameters",
     ),
+    "shapes": (
+        update({"a": jnp.ones((3, 3)), "b": jnp.ones((3, 1, 2))}, with_params=True),
+        r"selected has the shapes .*1, 2.*shaped as the parameters",
+    ),
+    "broadcast in memory": (
+        update(
+            {"a": jnp.ones((3, 3)), "b": jnp.ones((3, 1, 2))},
+            with_params=True,
+            candidates=subsel.history(2),
+        ),
+        r"shape",
+    ),
     "structure of the memory": (
         update(NESTED, candidates=subsel.history(2)),
         "structure",
@@ -108,6 +120,16 @@ def test_value_errors(name):
         "tol": (select(tol="small"), r"tol='small'.*at least 0"),
         "adam": (lambda: subsel.adam("fast"), r"adam.learning_rate='fast'.*schedule"),
         "goldstein": (lambda: subsel.goldstein(None), r"goldstein.learning_rate=None"),
+        "uniform": (lambda: subsel.uniform("a"), r"uniform.seed='a'.*an integer"),
+        "seed": (lambda: subsel.ball(2, 0.1, seed=0.5), r"ball.seed=0.5.*an integer"),
+        "rung": (
+            lambda: subsel.ladder(subsel.min_norm()),
+            r"rung of ladder=.*ZeroRule",
+        ),
+        "swapped": (
+            select(candidates=subsel.min_norm()),
+            r"candidates=.*Oracle that a rule such as subsel.history.4. returns",
+        ),
         # a schedule where a number is meant for good
         "cuts, scheduled": (lambda: subsel.cuts(radius=SCHEDULE), r"radius=<function"),
         "floor": (lambda: subsel.aggregate(floor=SCHEDULE), r"floor=<.*in \[0, 1\]$"),

@@ -14,6 +14,21 @@ def at_least(low: float) -> tuple[str, Callable]:
     return f"a number of at least {low}", lambda x: x >= low
 
 
+def kind(name: str, given, wanted: type, such_as: str) -> None:
+    """Refuses what is no rule of the kind, with a TypeError."""
+    if not isinstance(given, wanted):
+        raise TypeError(
+            f"{name}={given!r}: expected the {wanted.__name__} that a rule such as "
+            f"{such_as} returns; are its parentheses missing, or is it of another kind?"
+        )
+
+
+def seed(call: str, seed: int) -> None:
+    """Refuses what is no integer, with a TypeError; an array may be traced."""
+    if not isinstance(seed, numbers.Integral | jax.Array | np.ndarray):
+        raise TypeError(f"{call}(seed={seed!r}): expected an integer")
+
+
 def number(call: str, expected: str, holds: Callable, **named) -> None:
     """Refuses what is no number, and numbers for which ``holds`` is false.
 

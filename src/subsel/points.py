@@ -44,6 +44,7 @@ def ball(size: int, radius: float | Callable, seed: int = 0) -> Oracle:
         Bartlett and Wainwright, Randomized smoothing for stochastic optimization, 2012.
     """
     arguments.size("ball", 1, size)
+    arguments.seed("ball", seed)
     arguments.number_or_schedule("ball", *arguments.POSITIVE, radius=radius)
 
     def propose(updates, context):
@@ -94,6 +95,7 @@ def segment(size: int, radius: float | Callable, seed: int = 0) -> Oracle:
         and Ye, A gradient sampling method with complexity guarantees, 2022.
     """
     arguments.size("segment", 2, size)
+    arguments.seed("segment", seed)
     arguments.number_or_schedule("segment", *arguments.POSITIVE, radius=radius)
 
     def propose(updates, context):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from subsel import linalg
+from subsel import arguments, linalg
 from subsel.candidates import Candidates
 from subsel.minnorm import min_norm_weights
 
@@ -92,6 +92,7 @@ def uniform(seed: int = 0) -> Selector:
 
     The address of a draw is (seed, count), and the leaf where each has its own.
     """
+    arguments.seed("uniform", seed)
 
     def weights(g):
         key = jax.random.fold_in(jax.random.key(seed), g.count)

@@ -128,12 +128,9 @@ def select_subgradient(
     candidates = current() if candidates is None else candidates
     select = latest() if select is None else select
     on_zero = stop() if on_zero is None else on_zero
-    for given, kind in ((candidates, Oracle), (select, Selector), (on_zero, ZeroRule)):
-        if not isinstance(given, kind):
-            raise TypeError(
-                f"{given!r} is not of the kind {kind.__name__}; expected what a rule "
-                "such as subsel.min_norm() returns: are its parentheses missing?"
-            )
+    arguments.kind("candidates", candidates, Oracle, "subsel.history(4)")
+    arguments.kind("select", select, Selector, "subsel.min_norm()")
+    arguments.kind("on_zero", on_zero, ZeroRule, "subsel.last()")
     if scale not in SCALES:
         raise ValueError(f"scale={scale!r}: expected one of {tuple(SCALES)}")
     if granularity not in GRANULARITIES:
@@ -218,6 +215,8 @@ def select_subgradient(
             zero.fired,
             state.report.firings + zero.fired.astype(jnp.int32),
         )
+        if params is not None:
+            _require_shapes(selected, params)
         if compare == "incoming":
             _require_candidate(selected, updates)
             report = report._replace(cosine=linalg.cosine(selected, updates))
@@ -278,8 +277,22 @@ def _require_inexact(params):
             )
 
 
+def _require_shapes(selected, params):
+    """Or a column would be broadcast against a row, and the step be of a wrong size."""
+    given, expected = _shapes(selected), _shapes(params)
+    if given != expected:
+        raise ValueError(
+            f"what was selected has the shapes {given}; expected updates shaped as the "
+            f"parameters, {expected}"
+        )
+
+
+def _shapes(tree):
+    return [jnp.shape(x) for x in jax.tree.leaves(tree)]
+
+
 def _require_candidate(selected, updates):
-    shapes = [[jnp.shape(x) for x in jax.tree.leaves(t)] for t in (selected, updates)]
+    shapes = [_shapes(selected), _shapes(updates)]
     if shapes[0] != shapes[1]:
         raise ValueError(
             f'compare="incoming": the incoming updates have the shapes {shapes[1]} and '

@@ -86,6 +86,7 @@ def explore(radius: float | Callable, seed: int = 0) -> ZeroRule:
         ValueError: ``radius`` is not positive.
     """
     arguments.number_or_schedule("explore", *arguments.POSITIVE, radius=radius)
+    arguments.seed("explore", seed)
 
     def apply(update, state, zero, context):
         def draw(update):
@@ -133,6 +134,7 @@ def expand(
             ``update``.
     """
     arguments.size("expand", 1, size)
+    arguments.seed("expand", seed)
     arguments.number_or_schedule("expand", *arguments.POSITIVE, radius=radius)
     arguments.number("expand", *arguments.POSITIVE, cap=cap)
     growing = "a number of more than 1", lambda x: x > 1
@@ -193,6 +195,8 @@ def expand(
 
 def ladder(*rules: ZeroRule) -> ZeroRule:
     """Try rules in turn, each on the selection, until one emits more than zero."""
+    for rule in rules:
+        arguments.kind("a rung of ladder", rule, ZeroRule, "subsel.last()")
 
     def apply(selection, states, zero, context):
         following, update = [], selection

@@ -186,7 +186,7 @@ def _without_axis(cfg, playing):
         ({"snapshot_every": 7}, "without --snapshots.*add --snapshots 1"),
         ({"snapshot_select": "mean"}, "without --snapshots.*add --snapshots 1"),
         ({"model": "resnet", "d_hidden": (8,)}, "no dense layers"),
-        ({"pack": 3}, "--batch-size that --pack times"),
+        ({"pack": 3}, "a --batch-size that is no multiple of --pack"),
         ({"lookahead_every": 20_000}, "never return"),
         ({"eval_every": 7}, "--eval-every 7 is not a multiple of --log-every 1000"),
     ],

@@ -48,6 +48,25 @@ def test_what_all_of_a_study_share_is_kept_once(tmp_path):
     assert ours.names() == set()
 
 
+def test_to_look_changes_no_byte(tmp_path):
+    """As of one that was committed in one file, without a log beside it."""
+    path = tmp_path / "s.db"
+    Store(path, PROTOCOL).finish("job", {"a": {"x": 1}})
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA journal_mode=DELETE")
+    db.close()
+    before = path.read_bytes()
+    store = Store(path, PROTOCOL)
+    with store.alive():
+        assert not store.claim("job", ["a"])
+    reading = Store(path, PROTOCOL, read_only=True)
+    assert store.names() == reading.names() == {"a"}
+    assert store.kept("ring") is reading.kept("ring") is None
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+    Store(path, PROTOCOL).finish("other", {"b": {"x": 2}})
+    assert Store(path, PROTOCOL).names() == {"a", "b"}
+
+
 def test_a_job_has_one_owner_until_that_is_silent(tmp_path):
     ours, theirs = (Store(tmp_path / "s.db", PROTOCOL, lease=0.4) for _ in range(2))
     with ours.alive():

@@ -123,7 +123,7 @@ _REFUSED = (
     ),
     (
         lambda c: c.batch_size % (c.pack * c.microbatches),
-        "--batch-size that --pack times --microbatches does not divide",
+        "a --batch-size that is no multiple of --pack times --microbatches",
         "some samples would have no place",
     ),
     (

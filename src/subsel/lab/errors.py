@@ -1,6 +1,7 @@
 """What can go wrong that a person can mend; anything else keeps its traceback."""
 
 import difflib
+import importlib.util
 import sys
 from collections.abc import Callable, Iterable
 
@@ -24,6 +25,15 @@ def exit_status(main: Callable[[], None]) -> int:
         print(f"\n{stop or 'stopped'}", file=sys.stderr)
         return 130
     return 0
+
+
+def needs(module: str, extra: str) -> None:
+    """Raises UsageError where an extra is not installed, before any work is done."""
+    if importlib.util.find_spec(module) is None:
+        raise UsageError(
+            f"this needs {module}, which is not installed: pip install "
+            f"'subsel[{extra}]', or in a checkout pip install -e '.[{extra}]'"
+        )
 
 
 def near(name: str, names: Iterable[str]) -> str:

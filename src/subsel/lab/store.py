@@ -37,8 +37,9 @@ class Store:
     process has seen no sign of life for a minute. No clock but one's own is asked, and
     that only for how long it was: one that is set, or differs, takes no claim away.
 
-    The file is in WAL mode: what was written stays written through kill -9. Not for
-    network file systems, whose locks SQLite cannot trust.
+    A new file is in WAL mode, and one that is there in the mode that it has: what was
+    written stays written through kill -9. Not for network file systems, whose locks
+    SQLite cannot trust.
 
     Every method raises `RunError` when the file cannot be read or written any more.
     """
@@ -71,9 +72,10 @@ class Store:
                 return
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self._connected() as db:
-                _use_wal(db)
-                for line in _SCHEMA.split(";"):
-                    db.execute(line)
+                if not _is_ready(db):
+                    _use_wal(db)
+                    for line in _SCHEMA.split(";"):
+                        db.execute(line)
                 db.execute(
                     "INSERT OR IGNORE INTO studies VALUES (?, ?)", (self.study, text)
                 )
@@ -210,6 +212,12 @@ class Store:
                 yield db
         finally:
             db.close()
+
+
+def _is_ready(db):
+    """Whether nothing has to be written to the file before it can be used."""
+    there = db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+    return {"studies", "trials", "claims", "kept"} <= {name for (name,) in there}
 
 
 def _use_wal(db):

@@ -27,12 +27,13 @@ def blocks(found: dict) -> Iterator[Block]:
         "Better and worse (▲ and ▼) mean that the 95 % interval of the probability of "
         "improvement, that a run of the rule beats one of tuned Adam, lies wholly "
         "above or below 1/2, and that p of Mann and Whitney's test is below "
-        f"{LEVEL}, adjusted by Holm for all comparisons of the study. Over all tasks "
-        "the same, by the test stratified by task (van Elteren 1960), adjusted for all "
-        "contestants that are on all tasks. All this is of fresh runs at the points "
-        "that tuning found; that other tuning seeds might have found others is not in "
-        "it. An interval has no width where every run of one beats every run of the "
-        "other, and is too narrow near that: there p is what decides."
+        f"{LEVEL}, adjusted by Holm for all comparisons of this report: of fewer "
+        "contestants or tasks more are sure, and to choose them by what was found "
+        "makes sure of nothing. Over all tasks the same, by the test stratified by "
+        "task (van Elteren 1960), adjusted for all contestants that are on all tasks. "
+        "All this is of fresh runs at the points that tuning found; that other tuning "
+        "seeds might have found others is not in it. An interval has no width where "
+        "every run of one beats every run of the other, and is too narrow near that: there p is what decides."
     )
     rows = []
     for name, sides in compared.items():

@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 
-from subsel.lab.errors import RunError, UsageError
+from subsel.lab.errors import RunError, UsageError, needs
 
 _RETRIES = 9  # of a job whose worker died
 
@@ -42,12 +42,8 @@ def ray(perform: Callable, cpus: float = 1, gpus: float = 0) -> Callable:
     """
     if cpus < 0 or gpus < 0 or not cpus + gpus:
         raise UsageError(f"--cpus {cpus:g} --gpus {gpus:g}: expected a share of one")
-    try:
-        import ray
-    except ImportError:
-        raise UsageError(
-            "--launcher ray needs Ray: pip install 'subsel[cluster]'"
-        ) from None
+    needs("ray", "cluster")
+    import ray
 
     def launch(jobs) -> Iterator:
         try:

@@ -220,5 +220,6 @@ def _protocol(found, machine) -> Iterator[Block]:
     yield Heading("Machine", 3)
     versions = ", ".join(f"{k} {v}" for k, v in machine["versions"].items())
     devices = ", ".join(machine["devices"])
-    text = f"{machine['cpu']}, {machine['threads']} threads; devices: {devices}; "
+    text = "Where the study was begun; others may have helped. "
+    text += f"{machine['cpu']}, {machine['threads']} threads; devices: {devices}; "
     yield Paragraph(f"{text}Python {machine['python']}, {versions}.")
