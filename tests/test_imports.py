@@ -155,4 +155,4 @@ def test_there_is_one_version():
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     cited = re.search("^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.M)
     changed = re.search("^## ([0-9.]+)", (ROOT / "CHANGELOG.md").read_text(), re.M)
-    assert cited[1] == changed[1] == version
+    assert cited[1] == changed[1] == version == subsel.__version__

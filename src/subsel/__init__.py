@@ -90,6 +90,10 @@ _ON_DEMAND = ("kinks", "problems")  # load more of JAX than the transform does
 
 
 def __getattr__(name):
+    if name == "__version__":
+        import importlib.metadata
+
+        return importlib.metadata.version("subsel")
     if name in _ON_DEMAND:
         import subsel.kinks
         import subsel.problems

@@ -27,7 +27,9 @@ def adam(
 
     A gradient of norm above ``tol`` reaches Adam bit for bit. A smaller one is
     lengthened to ``tol``, and for an exact zero what Adam was given before is used
-    again. Adam's own normalisation gives out where entries fall below ``eps``: a
+    again. Not for losses that are at their least where the gradient is zero, such as a
+    hinge loss on separable data: Adam stops there, and this goes on, as long as it is
+    called. Adam's own normalisation gives out where entries fall below ``eps``: a
     gradient of norm 1e-5 has entries of about 1e-8 among a million parameters.
 
     Args:

@@ -33,7 +33,8 @@ def blocks(found: dict) -> Iterator[Block]:
         "task (van Elteren 1960), adjusted for all contestants that are on all tasks. "
         "All this is of fresh runs at the points that tuning found; that other tuning "
         "seeds might have found others is not in it. An interval has no width where "
-        "every run of one beats every run of the other, and is too narrow near that: there p is what decides."
+        "every run of one beats every run of the other, and is too narrow near that: "
+        "there p is what decides."
     )
     rows = []
     for name, sides in compared.items():
