@@ -131,12 +131,14 @@ def test_curves_skip_rows_and_leave_out_names_and_groups(drawn):
     rows = [{"step": t, "loss": None, "other": None} for t in range(1, 301)]
     for t in (100, 200, 300):
         rows[t - 1]["fid"] = 1000 / t
-    rows[199]["loss"] = 0.5
-    groups = {"loss": ("loss",), "quality": ("fid", "kid"), "none": ("other", "x")}
+        rows[t - 1]["loss"] = 0.5
+    rows[199]["loss"] = None
+    rows[299]["once"] = 1.0  # is no curve
+    groups = {"loss": ("loss",), "quality": ("fid", "kid"), "none": ("other", "once")}
     panels = drawn(rows, groups)
     assert [axes.get_title() for axes in panels] == ["loss", "quality"]
     (loss,), (fid,) = (axes.lines for axes in panels)
-    assert loss.get_xydata().tolist() == [[200, 0.5]]
+    assert loss.get_xydata().tolist() == [[100, 0.5], [300, 0.5]]
     assert fid.get_xydata().tolist() == [[100, 10], [200, 5], [300, 1000 / 300]]
     assert fid.get_marker() == "o"
     for axes in panels:
@@ -163,7 +165,7 @@ def test_curves_are_logarithmic_over_two_decades_of_positive_values(
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 7])
 def test_there_is_one_panel_a_group(drawn, count):
-    rows = [{"step": 1, **{f"m{i}": float(i) for i in range(count)}}]
+    rows = [{"step": t, **{f"m{i}": float(i) for i in range(count)}} for t in (1, 2)]
     panels = drawn(rows, {f"g{i}": (f"m{i}",) for i in range(count)})
     assert [axes.get_title() for axes in panels] == [f"g{i}" for i in range(count)]
 
