@@ -18,7 +18,8 @@ given beside the seconds. Expected (results/feature_networks.json), with JAX 0.1
 
 Density and coverage would be 1 and 0.97 between two halves of one split: what is
 missing is what the classifier knows better of the split that it was trained on. With
-JAX 0.12, or on another kind of device, the networks have other names and other weights.
+JAX 0.12, or on another kind of device, the networks have other names and other weights;
+on an AMD EPYC other weights, in which frechet is 0.091, 0.038 and 0.179.
 """
 
 import sys

@@ -76,9 +76,9 @@ def network(
 
     Its name has a hash of the data, the recipe, the version of JAX and the kind of
     device: with another, training ends in other weights. So it does on another
-    processor or number of cores. ``accuracy`` is the same within noise, but distances
-    are not, by up to a third; so the name ends with a hash of the weights, and a study
-    takes its network along.
+    processor, where ``accuracy`` is the same within noise and distances are not, by 9 %
+    on Fashion-MNIST (``feature_network.py``). So the name ends with a hash of the
+    weights, and a study takes its network along.
 
     Args:
         name: of the data set; with a floor in ``FLOORS`` or without.
