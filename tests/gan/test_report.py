@@ -234,7 +234,7 @@ def test_tables_of_the_markdown_are_whole_and_its_pictures_are_there(written):
     assert {written / link for link in links} == set(written.glob("*.png"))
     assert "samples-pictures-of.png" in links
     for link in links:
-        assert (written / link).stat().st_size < 150_000
+        assert (written / link).stat().st_size < 250_000
         assert np.ptp(image.imread(written / link)[..., :3]) > 0.2
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from subsel.lab.files import atomic
 
 INK = "#808080"
-_LARGEST = 150_000  # bytes of a PNG file
+_LARGEST = 250_000  # bytes of a PNG file
 _STYLE = {
     "font.size": 8,
     "legend.fontsize": 7,
@@ -50,7 +50,7 @@ def slug(name: str) -> str:
 
 
 def png(path: Path, picture: Picture) -> None:
-    """All panels, in as many pixels and colours as 150 kB hold."""
+    """All panels, in as many pixels and colours as 250 kB hold."""
     figure = _figure(picture.panels, picture.columns, picture.size)
     for dpi, colours in ((160, 48), (130, 32), (100, 16), (80, 16), (80, 8), (60, 8)):
         content = _pixels(figure, dpi, colours)

@@ -13,6 +13,7 @@ from subsel.gan.ablation.study import TARGET
 from subsel.gan.ablation.tasks import TASKS
 
 COLOURS = ("#2f7ff0", "#ef4444", "#f59e0b", "#10b981", "#a855f7", "#06b6d4", "#ec4899")
+_FITS = 38  # letters in two columns of a legend
 _ROLES = {"rule": COLOURS[0], "control": COLOURS[2], "optimizer": COLOURS[3]}
 
 
@@ -55,8 +56,12 @@ def _look(names):
 
 
 def _legend(axes):
+    """Below the panel, and no wider, or all panels would make way for it."""
+    names = axes.get_legend_handles_labels()[1]
+    half = -(-len(names) // 2)  # the first column
+    wide = sum(max(map(len, part), default=0) for part in (names[:half], names[half:]))
     place = {"loc": "upper left", "bbox_to_anchor": (-0.13, -0.24), "borderpad": 0}
-    axes.legend(ncols=2, columnspacing=1, handlelength=1.2, **place)
+    axes.legend(ncols=1 + (wide <= _FITS), columnspacing=1, handlelength=1.2, **place)
 
 
 def _array(values):
