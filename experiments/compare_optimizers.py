@@ -106,14 +106,13 @@ def main(
             f"--report-only: {store} holds no trials of this protocol; give --quick or "
             "--seeds, --budget and so on, as they were run"
         )
-    begun_on = trials.kept("machine") or machine()
     if not report_only:
         held_to = running.standards(protocol, tasks, trials, data_dir)
         networks = {task: judges.network_of(of) for task, of in held_to.items()}
         perform = functools.partial(
             running.perform, protocol, networks, data_dir=data_dir
         )
-        begun_on = trials.keep("machine", begun_on)
+        trials.keep("machine", machine())
         launch = {
             "local": lambda: launchers.local(perform),
             "ray": lambda: launchers.ray(perform, cpus, gpus),
@@ -121,7 +120,7 @@ def main(
         run(protocol, tasks, optimizers, trials, launch, networks, data_dir)
     held_to = {task: trials.kept(judges.kept_as(TASKS[task])) for task in tasks}
     found = analysis.analyse(protocol, tasks, optimizers, trials.results(), held_to)
-    report.write(found, out, " ".join(["python", *sys.argv]), begun_on)
+    report.write(found, out, " ".join(["python", *sys.argv]), trials.kept("machine"))
     analysis.save(found, trials.results(), out)
     print(f"\n{out / 'report.html'}, and report.md, runs.csv, analysis.json beside it")
 

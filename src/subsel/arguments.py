@@ -15,11 +15,11 @@ def at_least(low: float) -> tuple[str, Callable]:
 
 
 def kind(name: str, given, wanted: type, such_as: str) -> None:
-    """Refuses what is no rule of the kind, with a TypeError."""
+    """Refuses what is not of the kind, with a TypeError."""
     if not isinstance(given, wanted):
         raise TypeError(
-            f"{name}={given!r}: expected the {wanted.__name__} that a rule such as "
-            f"{such_as} returns; are its parentheses missing, or is it of another kind?"
+            f"{name}={given!r}: expected a {wanted.__name__}, such as {such_as} "
+            "returns; are its parentheses missing, or is it of another kind?"
         )
 
 

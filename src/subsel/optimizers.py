@@ -194,11 +194,8 @@ def keep_going(
         >>> bool(u != 0)  # where a gradient lives within 100
         True
     """
-    if not isinstance(optimizer, optax.GradientTransformation):
-        raise TypeError(
-            f"{optimizer!r} is no Optax optimizer; expected what optax.adam(1e-3) "
-            "returns: are its parentheses missing?"
-        )
+    wanted = optax.GradientTransformation
+    arguments.kind("optimizer", optimizer, wanted, "optax.adam(1e-3)")
     on_zero = ladder(rescale(), last(), expand()) if on_zero is None else on_zero
     selection = select_subgradient(on_zero=on_zero, tol=tol, patience=patience)
     return optax.chain(selection, optimizer)

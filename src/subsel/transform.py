@@ -182,6 +182,8 @@ def select_subgradient(
             _require_structure(updates, params)
         context = Context(params, state.count, grad_fn, value_fn)
         proposed = candidates.propose(updates, state.oracle, context)
+        if params is not None:
+            _require_shapes(proposed.rows, params)
         leaves, structure = jax.tree.flatten(updates)
         by_leaves = granularity == "leaf" and len(leaves) > 1
         if by_leaves:
@@ -215,8 +217,6 @@ def select_subgradient(
             zero.fired,
             state.report.firings + zero.fired.astype(jnp.int32),
         )
-        if params is not None:
-            _require_shapes(selected, params)
         if compare == "incoming":
             _require_candidate(selected, updates)
             report = report._replace(cosine=linalg.cosine(selected, updates))
@@ -277,14 +277,15 @@ def _require_inexact(params):
             )
 
 
-def _require_shapes(selected, params):
+def _require_shapes(rows, params):
     """Or a column would be broadcast against a row, and the step be of a wrong size."""
-    given, expected = _shapes(selected), _shapes(params)
-    if given != expected:
-        raise ValueError(
-            f"what was selected has the shapes {given}; expected updates shaped as the "
-            f"parameters, {expected}"
-        )
+    expected = _shapes(params)
+    for given in map(_shapes, reversed(rows)):  # what was given is the last
+        if given != expected:
+            raise ValueError(
+                f"the updates have the shapes {given}; expected those of the "
+                f"parameters, {expected}"
+            )
 
 
 def _shapes(tree):

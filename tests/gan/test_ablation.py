@@ -250,9 +250,6 @@ def test_a_study_keeps_the_network_that_judges(tmp_path, monkeypatch):
 
 
 def test_a_store_without_its_network_takes_no_more_runs(tmp_path):
-    lost = {"network": {"name": "digits-0", "weights": None}}
-    with pytest.raises(UsageError, match="network digits-0, which it has not kept"):
-        judges.network_of(lost)
     store = protocol_store(tmp_path / "s.db")
     store.finish("job", {study.trial("digits", "sgd", "tune", 0, 0): {}})
     with pytest.raises(UsageError, match="runs of digits and not the network"):

@@ -97,10 +97,12 @@ def network(
     module = Classifier(classes, **RECIPE[size])
     file = f"features-{stem}.npz"
     like = jax.eval_shape(functools.partial(_init, module), train[0][:1])
-    params = _unpacked(cache.get(file) if made is None else made.weights, like)
+    weights = cache.get(file) if made is None else made.weights
+    params = _unpacked(weights, like)
     fresh = params is None and made is None
     if fresh:
         params = _train(name, module, *train)
+        weights = _packed(params)
     mark = _hash(*map(np.asarray, jax.tree.leaves(params)))[:4]
     named = f"{stem}-{mark}" if made is None else made.name
     if params is None or not named.endswith(mark):
@@ -115,7 +117,6 @@ def network(
             f"and must be on {floor:.0%}: check that {name} is whole, has its own "
             "labels, and is cut into the usual train and test splits"
         )
-    weights = _packed(params)
     if fresh:
         cache.put(file, weights)
     return Features(named, accuracy, apply, weights)

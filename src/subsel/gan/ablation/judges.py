@@ -17,7 +17,6 @@ from subsel.gan.features import Made
 from subsel.gan.game import Game
 from subsel.gan.metrics.images import images
 from subsel.gan.metrics.mixture import mixture
-from subsel.lab.errors import UsageError
 
 _DIRECTIONS = 0  # key of what a metric draws: one for all that is compared
 _FLOORS = 8  # draws of real samples
@@ -102,21 +101,10 @@ def kept_as(task: Task) -> str:
 
 
 def network_of(of: dict) -> Made | None:
-    """That of a :func:`standard`; None for points.
-
-    Raises:
-        UsageError: its weights were lost, so that nothing can be compared with what
-            was measured by it.
-    """
+    """That of a :func:`standard`; None for points."""
     if of["network"] is None:
         return None
-    name, weights = of["network"]["name"], of["network"]["weights"]
-    if weights is None:
-        raise UsageError(
-            f"the runs in the store were judged by the network {name}, which it has "
-            "not kept: --report-only shows them; for more, name another with --store"
-        )
-    return Made(name, base64.b64decode(weights))
+    return Made(of["network"]["name"], base64.b64decode(of["network"]["weights"]))
 
 
 def _measures(task, own, data_dir, counts, network):

@@ -69,7 +69,7 @@ def program(
     segments: int,
     data_dir: str | None,
     counts: tuple,
-    network: Made | None = None,
+    network: Made | None,
 ) -> Program:
     """Of ``population.structure(cfg)``; the data are loaded and placed once."""
     playing = judges.playing(structure, data_dir)
