@@ -134,10 +134,13 @@ def test_curves_skip_rows_and_leave_out_names_and_groups(drawn):
         rows[t - 1]["loss"] = 0.5
     rows[199]["loss"] = None
     rows[299]["once"] = 1.0  # is no curve
-    groups = {"loss": ("loss",), "quality": ("fid", "kid"), "none": ("other", "once")}
+    rows[299]["last"] = 3.0  # is drawn where there is one
+    groups = {"loss": ("loss",), "quality": ("fid", "kid", "last")}
+    groups["none"] = ("other", "once")
     panels = drawn(rows, groups)
     assert [axes.get_title() for axes in panels] == ["loss", "quality"]
-    (loss,), (fid,) = (axes.lines for axes in panels)
+    (loss,), (fid, last) = (axes.lines for axes in panels)
+    assert last.get_xydata().tolist() == [[300, 3]]
     assert loss.get_xydata().tolist() == [[100, 0.5], [300, 0.5]]
     assert fid.get_xydata().tolist() == [[100, 10], [200, 5], [300, 1000 / 300]]
     assert fid.get_marker() == "o"
