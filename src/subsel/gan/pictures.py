@@ -121,8 +121,8 @@ def curves(
         record: rows with a ``step``, in order; a row in which a metric is absent or
             None is left out of its curve.
         groups: titles, and the names of the metrics under each. Names that no row has
-            are left out, and so are groups of no name that two rows have: one value is
-            no curve.
+            are left out, and so are groups of which one row alone has any: that is no
+            curve.
     """
     found = {
         title: {name: _series(record, name) for name in names}
@@ -132,7 +132,7 @@ def curves(
         title: drawn
         for title, series in found.items()
         if (drawn := {name: s for name, s in series.items() if len(s[0])})
-        and max(len(steps) for steps, _ in drawn.values()) > 1
+        and len(set().union(*(steps for steps, _ in drawn.values()))) > 1
     }
     columns = max(math.ceil(math.sqrt(len(panels))), 1)
     rows = max(-(-len(panels) // columns), 1)
