@@ -38,7 +38,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from json import dumps
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -49,8 +49,7 @@ from subsel.gan import config, data, eager, game, population, step, work
 from subsel.gan.config import Config
 from subsel.lab import cells, children, products, traces
 from subsel.lab.errors import UsageError, exit_status
-from subsel.lab.files import atomic
-from subsel.lab.timing import alternate, machine, others_cpu_seconds, seconds, spread
+from subsel.lab.timing import alternate, others_cpu_seconds, seconds, spread
 
 SHAPE = (28, 28, 1)
 OURS = {"subsel.gan, optax.adam": "adam", "subsel.gan, subsel.adam": "subsel"}
@@ -60,6 +59,7 @@ ELSEWHERE = {"mlp": (EAGER, COMPILED), "dcgan": (EAGER,)}  # it compiles for a m
 SEEDS = {"mlp": (4, 16, 64, 256), "dcgan": ()}  # in one program
 SLOWER = {"mlp": 1, "dcgan": 40}  # about; its turns have fewer steps
 TRACED = (ALONE, "16 seeds at once, adam")
+START = "first report"
 INSTALL = "absent: pip install torch"
 
 
@@ -75,13 +75,13 @@ def main(
     width: int = Config.width,
     images: int = 60_000,
 ) -> None:
-    """Measures, prints a table and saves it.
+    """Measures what is missing in the file, and prints a table.
 
     Args:
         quick: at most 3 rounds of 40 steps, without what takes long: other populations
             than that of 16 seeds, torch.compile, memory and the first report.
-        out: JSON file to write. If left
-            out, runs/throughput.json or runs/throughput_quick.json.
+        out: JSON file to write, or to go on with. If left out, runs/throughput.json
+            or runs/throughput_quick.json.
         models: of mlp, dcgan.
         rounds: turns of each contender.
         steps: training steps in a turn; of dcgan a fortieth.
@@ -102,32 +102,27 @@ def main(
         )
     if not models or not set(models) <= set(SEEDS):
         raise UsageError(f"--models {' '.join(models)}: expected some of mlp, dcgan")
+    protocol = {
+        "images": [images, *SHAPE],
+        "latent": Config.latent,
+        "batch_size": batch_size,
+        "rounds": rounds,
+        "steps": steps,
+        "networks": {"hidden": hidden, "width": width},
+        "quick": quick,
+    }
     plan = {}
     for model in models:
         turn = max(steps // SLOWER[model], 1)
         cfg = Config(model=model, batch_size=batch_size, steps=turn, log_every=turn)
         own = {"mlp": {"hidden": hidden}, "dcgan": {"width": width}}[model]
-        plan[model] = config.check(replace(cfg, **own))
+        cfg = config.check(replace(cfg, **own))
+        plan[model] = partial(measure, cfg, images, rounds, quick)
+    if starts:
+        plan[START] = partial(first_report, starts)
     out = cells.place("throughput", quick, out)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--out {out} cannot be written: {error.strerror}") from None
-    report = {
-        "machine": machine(),
-        "game": {
-            "images": [images, *SHAPE],
-            "latent": Config.latent,
-            "batch_size": batch_size,
-        },
-        "rounds": rounds,
-        "models": {m: measure(cfg, images, rounds, quick) for m, cfg in plan.items()},
-        "first_report": first_report(starts) if starts else None,
-    }
-    print(table(report))
-    with atomic(out) as part:
-        part.write_text(dumps(report, indent=2) + "\n")
-    print(f"\nsaved as {out}")
+    report = cells.run(out, protocol, plan)
+    print(f"\n{table(report)}\n\nsaved as {out}")
 
 
 def measure(cfg: Config, count: int, rounds: int, quick: bool) -> dict:
@@ -183,7 +178,6 @@ def measure(cfg: Config, count: int, rounds: int, quick: bool) -> dict:
     # XLA counts what a loop does once: one step.
     counted = found[ALONE][1]().cost_analysis()["flops"]
     return {
-        "networks": {"hidden": cfg.hidden, "width": cfg.width},
         "steps_a_turn": cfg.steps,
         "cores_busy_with_others": round(others, 2),
         "rows": rows,
@@ -271,11 +265,16 @@ def table(report: dict) -> str:
         f"Python {on['python']}",
         ", ".join(f"{name} {version}" for name, version in on["versions"].items()),
     ]
-    for model, found in report["models"].items():
-        lines += ["", *_of_model(model, found, report["rounds"])]
+    models = dict(report["cells"])
+    start = models.pop(START, None)
+    for model, found in models.items():
+        lines += ["", *_of_model(model, found, report["protocol"]["rounds"])]
         if found["cores_busy_with_others"] > 0.05 * on["threads"]:
-            lines.append("others were at work, which hurts PyTorch most: measure again")
-    if start := report["first_report"]:
+            lines.append(
+                "others were at work, which hurts PyTorch most: measure again, "
+                "into another file"
+            )
+    if start:
         cold, warm = start["cold_seconds"], _cell(start["warm_seconds"], "{:.1f}")
         lines += ["", f"first report after {cold:.1f} s, with a warm cache {warm} s;"]
         peaks = (f"{_mib(peak)} {name}" for name, peak in start["peak_mib"].items())

@@ -33,8 +33,8 @@ def run(tmp_path, *options):
 
 def test_the_table_and_the_file_have_every_row_and_say_what_is_absent(tmp_path):
     report, printed = run(tmp_path, "--quick")
-    assert list(report["models"]) == ["mlp", "dcgan"]
-    for found in report["models"].values():
+    assert list(report["cells"]) == ["mlp", "dcgan"]
+    for found in report["cells"].values():
         for name, row in found["rows"].items():
             assert name in printed
             if "PyTorch" not in name:
@@ -44,14 +44,14 @@ def test_the_table_and_the_file_have_every_row_and_say_what_is_absent(tmp_path):
         kinds = found["rows"]["subsel.gan, optax.adam"]["time_by_kind"]
         parts = [kinds[kind] for kind in ("matrix products", "others", "none")]
         assert min(parts) >= 0 and math.isclose(sum(parts), 1)
-    assert "16 seeds at once, adam" in report["models"]["mlp"]["rows"]
+    assert "16 seeds at once, adam" in report["cells"]["mlp"]["rows"]
 
 
 def test_memory_is_measured_and_a_first_report_printed(tmp_path):
     report, printed = run(tmp_path, *"--models dcgan --starts 0".split())
-    assert list(report["models"]) == ["dcgan"] and report["first_report"] is None
-    assert report["models"]["dcgan"]["peak_mib"] > 50
-    report["first_report"] = {
+    assert list(report["cells"]) == ["dcgan"]
+    assert report["cells"]["dcgan"]["peak_mib"] > 50
+    report["cells"]["first report"] = {
         "cold_seconds": 8.25,
         "warm_seconds": {"median": 4.0, "min": 3.0, "max": 5.0},
         "peak_mib": {"cold": 700.0, "warm": None},

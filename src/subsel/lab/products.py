@@ -8,6 +8,8 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
+_MOST = 10_000  # products in a turn: a GPU waits for the launches of small ones
+
 
 def turns(
     sizes: list[tuple[int, int, int]], torch_too: bool
@@ -28,7 +30,7 @@ def turns(
         w -= np.outer(v[:inner], 2 / (v @ v) * v[:outer])
         x = np.ones((rows, inner), np.float32)
         once = 4 * rows * inner * outer
-        count = max(1, round(budget / once))
+        count = min(max(1, round(budget / once)), _MOST)
         chains = {"JAX": _in_jax(x, w, count)}
         if torch_too:
             chains["PyTorch"] = _in_torch(x, w, count)
