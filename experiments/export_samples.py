@@ -37,6 +37,7 @@ def main(
     seed: int = 1,
     step: int | None = None,
     temperature: float | None = None,
+    data_dir: str | None = None,
 ):
     """Writes samples, the test split, and its statistics.
 
@@ -47,9 +48,11 @@ def main(
         seed: of latent points and labels.
         step: one of the last two reports; the newest if left out.
         temperature: of the noise drawn from; the run's own if left out.
+        data_dir: where tensorflow-datasets keeps its sets, if not where the run says:
+            it was trained on another machine.
     """
     cache.keep_programs()
-    made = export.export(run_dir, out, count, seed, step, temperature)
+    made = export.export(run_dir, out, count, seed, step, temperature, data_dir)
     for name, value in made.items():
         print(f"{name:11}{value}")
 

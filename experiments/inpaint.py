@@ -59,6 +59,7 @@ def main(
     seed: int = 1,
     step: int | None = None,
     out: Path | None = None,
+    data_dir: str | None = None,
 ):
     """Fills in test images, prints the error and draws a picture.
 
@@ -76,12 +77,16 @@ def main(
         seed: of the images chosen, the starts and a random mask.
         step: one of the last two reports; the newest if left out.
         out: PNG to write; inpaint-MASK-STEP-SEED.png in the run's folder if left out.
+        data_dir: where tensorflow-datasets keeps its sets, if not where the run says:
+            it was trained on another machine.
     """
     cache.keep_programs()
     search = inpaint.Search(
         steps, restarts, optimizer, learning_rate, loss, realism, prior
     )
-    errors, path = inpaint.inpaint(run_dir, mask, images, search, seed, step, out)
+    errors, path = inpaint.inpaint(
+        run_dir, mask, images, search, seed, step, out, data_dir
+    )
     print(f"RMSE of the missing part of {images} images, with pixels from 0 to 1:")
     for name, error in errors.items():
         print(f"  {name:10}{error:.4f}")

@@ -97,7 +97,7 @@ def measure(cfg: Config, folder: Path) -> dict:
     with contextlib.redirect_stdout(io.StringIO()):  # a line a report, of every run
         train(dataclasses.replace(cfg, **where))
     minutes = (time.perf_counter() - start) / 60
-    cfg, playing, state = game.restored(folder)
+    cfg, playing, state = game.restored(folder, data_dir=cfg.data_dir)
     judge = evaluation(cfg, playing)
     found = {
         "minutes": round(minutes, 2) if not begun else None,
@@ -107,7 +107,7 @@ def measure(cfg: Config, folder: Path) -> dict:
     if cfg.ema:
         found["last_iterate"] = judge.run(state._replace(ema=()))
     if cfg.temperature != 1:
-        warm = game.restored(folder, temperature=1.0)
+        warm = game.restored(folder, temperature=1.0, data_dir=cfg.data_dir)
         found["temperature_1"] = evaluation(*warm[:2]).run(state)
     if playing.dataset.noise:
         fewer = dataclasses.replace(cfg, eval_samples=2500)

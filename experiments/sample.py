@@ -28,6 +28,7 @@ def main(
     step: int | None = None,
     temperature: float | None = None,
     out: Path | None = None,
+    data_dir: str | None = None,
 ):
     """Draws a picture from a checkpoint.
 
@@ -41,10 +42,12 @@ def main(
         temperature: in place of the run's; below 1 better samples that vary less.
         out: PNG to write; samples-STEP-SEED.png in the run's folder, or
             interpolation-STEP-SEED.png, if left out.
+        data_dir: where tensorflow-datasets keeps its sets, if not where the run says:
+            it was trained on another machine.
     """
     cache.keep_programs()
     drawn = sample.draw(
-        run_dir, interpolate, rows, columns, seed, step, out, temperature
+        run_dir, interpolate, rows, columns, seed, step, out, temperature, data_dir
     )
     print(drawn)
 

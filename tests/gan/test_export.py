@@ -164,6 +164,36 @@ def test_a_temperature_takes_the_place_of_the_runs(
     ).any()
 
 
+@pytest.mark.parametrize(
+    ("script", "options"),
+    [
+        ("sample.py", "--out new.png".split()),
+        ("inpaint.py", "--out new.png --images 1 --steps 1 --restarts 1".split()),
+        ("export_samples.py", "--out new --count 1".split()),
+    ],
+)
+def test_a_run_from_another_machine_finds_its_data(
+    run_dir, network, tmp_path, monkeypatch, script_status, script, options
+):
+    asked, load = [], data.load
+
+    def noted(name, data_dir=None, split="train"):
+        asked.append(data_dir)
+        return load(name, split=split)
+
+    monkeypatch.setattr(data, "load", noted)
+    monkeypatch.setattr(features, "network", lambda *args: network)
+    monkeypatch.chdir(tmp_path)
+    assert script_status(script, run_dir, *options, "--data-dir", "here") == 0
+    assert set(asked) == {str(tmp_path / "here")}
+
+
+@pytest.mark.parametrize("script", ["sample.py", "inpaint.py"])
+def test_a_picture_is_a_png(run_dir, script_status, script, capsys):
+    assert script_status(script, run_dir, "--out", "new.jpg") == 2
+    assert "--out new.jpg: expected a name that ends in .png" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("used", ["", "config.json"])
 def test_a_folder_in_use_is_refused(run_dir, used):
     with pytest.raises(UsageError, match="is not an empty folder: choose another"):

@@ -184,11 +184,14 @@ def save(config: Config, run_dir: Path) -> None:
         path.write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
 
 
-def load(run_dir: str | Path) -> Config:
+def load(run_dir: str | Path, **others) -> Config:
     """Reads the configuration of a run.
 
+    ``others`` take the place of its own options, but where they are None.
+
     Raises:
-        UsageError: the folder is not that of a run, or of another version of subsel.
+        UsageError: the folder is not that of a run, or of another version of subsel;
+            or an option cannot be so.
     """
     path = Path(run_dir) / _FILE
     try:
@@ -197,7 +200,7 @@ def load(run_dir: str | Path) -> Config:
         if not isinstance(saved, dict) or saved.keys() != names:
             raise ValueError("it holds not all the options of this version, or others")
         listed = {k: tuple(v) for k, v in saved.items() if isinstance(v, list)}
-        return check(Config(**saved | listed))
+        config = check(Config(**saved | listed))
     except (FileNotFoundError, NotADirectoryError):
         why = f"holds no {_FILE}" if Path(run_dir).is_dir() else "is no folder"
         raise UsageError(
@@ -205,6 +208,8 @@ def load(run_dir: str | Path) -> Config:
         ) from None
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read as a configuration: {error}") from None
+    given = {name: value for name, value in others.items() if value is not None}
+    return check(dataclasses.replace(config, **given))
 
 
 def resumed(config: Config) -> Config:

@@ -28,6 +28,7 @@ def export(
     seed: int = 1,
     at: int | None = None,
     temperature: float | None = None,
+    data_dir: str | None = None,
 ) -> dict:
     """Writes ``count`` samples of a run's generator and the whole test split.
 
@@ -49,6 +50,7 @@ def export(
         seed: of latent points and labels.
         at: step of the checkpoint; the newest if None.
         temperature: of the noise; the run's own if None.
+        data_dir: where tensorflow-datasets keeps its sets; as the run's if None.
 
     Returns:
         What ``export.json`` holds.
@@ -65,7 +67,9 @@ def export(
             f"--out {out} is not an empty folder: choose another, since a program that "
             "measures it would take old samples for new ones"
         )
-    cfg, playing, state = game.restored(run_dir, at, temperature)
+    cfg, playing, state = game.restored(
+        run_dir, at, temperature=temperature, data_dir=data_dir
+    )
     if len(playing.dataset.shape) != 3:
         raise UsageError(
             f"{run_dir} was trained on {cfg.dataset}, which has no images to export; "

@@ -1,6 +1,5 @@
 """What a configuration means: the data, the networks, the optimizers, the rules."""
 
-import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -204,18 +203,16 @@ def drawn_with(cfg: Config, state: step.State) -> str:
 
 
 def restored(
-    run_dir: str | Path, at: int | None = None, temperature: float | None = None
+    run_dir: str | Path, at: int | None = None, **others
 ) -> tuple[Config, Game, step.State]:
     """A run as its newest checkpoint, or that of step ``at``, left it.
 
-    ``temperature`` takes the place of the run's own.
+    ``others``, as ``temperature`` and ``data_dir``, take the place of the run's own.
 
     Raises:
-        UsageError: not the folder of a run, no such checkpoint, a damaged one, or no
-            temperature.
+        UsageError: not the folder of a run, no such checkpoint, a damaged one, or an
+            option that cannot be so.
     """
-    cfg = config.load(run_dir)
-    if temperature is not None:
-        cfg = config.check(dataclasses.replace(cfg, temperature=temperature))
+    cfg = config.load(run_dir, **others)
     playing = build(cfg)
     return cfg, playing, checkpoint.restore(run_dir, fresh(cfg, playing), at)

@@ -33,6 +33,7 @@ from subsel.gan.models import Variables
 from subsel.gan.objective import Pair
 from subsel.gan.optimizers import OPTIMIZERS, Numbers
 from subsel.lab.errors import UsageError
+from subsel.lab.files import named
 
 MASKS = ("left", "right", "top", "bottom", "centre", "random")
 LOSSES = {"l1": jnp.abs, "l2": jnp.square}
@@ -184,11 +185,13 @@ def inpaint(
     seed: int = 1,
     at: int | None = None,
     out: Path | None = None,
+    data_dir: str | None = None,
 ) -> tuple[dict[str, float], Path]:
     """Fills in test images of a run's data set with its generator, and draws them.
 
     The picture has, from above, the images, their visible parts, these filled in by
-    G, and by the nearest of the training images.
+    G, and by the nearest of the training images. ``data_dir`` takes the place of the
+    run's own.
 
     Returns:
         :func:`rmse` of three fillings, ``generator``, ``nearest`` and ``mean`` (the
@@ -198,8 +201,10 @@ def inpaint(
         UsageError: not a run on single images or signals, an argument that cannot be,
             or a D of packed samples, which cannot judge one alone.
     """
-    cfg = config.load(run_dir)
+    cfg = config.load(run_dir, data_dir=data_dir)
     _check(cfg, search, seed)
+    if out:
+        named(out, ".png")
     playing = game.build(cfg)
     dataset = playing.dataset
     if dataset.noise or dataset.stack > 1:

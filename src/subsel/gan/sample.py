@@ -8,6 +8,7 @@ import numpy as np
 
 from subsel.gan import checks, config, game, models, pictures, step
 from subsel.lab.errors import UsageError
+from subsel.lab.files import named
 
 
 def picture(
@@ -47,21 +48,26 @@ def draw(
     at: int | None = None,
     out: Path | None = None,
     temperature: float | None = None,
+    data_dir: str | None = None,
 ) -> Path:
     """A picture of ``rows`` times ``columns`` samples from a checkpoint; its path.
 
     Interpolation is along the great circle (Shoemake 1985): points between two normal
     vectors on a straight line would be shorter than any that G was trained on.
-    ``temperature`` takes the place of the run's own.
+    ``temperature`` and ``data_dir`` take the place of the run's own.
 
     Raises:
-        UsageError: not a run, no such checkpoint, a size below 1, or no seed or
-            temperature.
+        UsageError: not a run, no such checkpoint, a size below 1, no seed or
+            temperature, or ``out`` is no PNG.
     """
     if rows < 1 or columns < 1:
         raise UsageError(f"--rows {rows} --columns {columns}: expected 1 or more")
     checks.seed(seed)
-    cfg, playing, state = game.restored(run_dir, at, temperature)
+    if out:
+        named(out, ".png")
+    cfg, playing, state = game.restored(
+        run_dir, at, temperature=temperature, data_dir=data_dir
+    )
     key = jax.random.key(seed)
     if interpolate:
         z = models.great_circle(*jax.random.normal(key, (2, rows, cfg.latent)), columns)

@@ -7,7 +7,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from subsel.lab.errors import UsageError
-from subsel.lab.files import atomic
+from subsel.lab.files import atomic, named
 from subsel.lab.timing import machine
 
 
@@ -52,9 +52,7 @@ def place(name: str, quick: bool, out: Path | None) -> Path:
     Raises:
         UsageError: its name does not end in ``.json``: a picture beside it has it too.
     """
-    if out and out.suffix != ".json":
-        raise UsageError(f"--out {out}: expected a name that ends in .json")
-    return out or Path(f"runs/{name}{'_quick' * quick}.json")
+    return named(out or Path(f"runs/{name}{'_quick' * quick}.json"), ".json")
 
 
 def _read(out, protocol):

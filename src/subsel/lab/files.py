@@ -27,6 +27,17 @@ def atomic(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def named(out: Path, suffix: str) -> Path:
+    """``out``, if it ends in ``suffix``; before work is done that it is to hold.
+
+    Raises:
+        UsageError: it does not.
+    """
+    if out.suffix != suffix:
+        raise UsageError(f"--out {out}: expected a name that ends in {suffix}")
+    return out
+
+
 @contextlib.contextmanager
 def alone(folder: Path, cure: str) -> Iterator[None]:
     """While the block runs, no other process gets into a block with this folder.
