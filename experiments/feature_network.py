@@ -70,14 +70,14 @@ def measure(name: str, data_dir: str | None) -> dict:
 
 def table(report: dict) -> str:
     shown = ("frechet", "kernel_distance", "precision", "recall", "density", "coverage")
-    lines = [f"{'network':26}accuracy  seconds  of CPUs  samples  {'  '.join(shown)}"]
+    lines = [f"{'network':28}accuracy  seconds  of CPUs  samples  {'  '.join(shown)}"]
     for cell in report["cells"].values():
         floor = "  ".join(
             f"{cell['floor'][key]['median']:{len(key)}.3g}" for key in shown
         )
         low, high = (cell["floor"]["frechet"][end] for end in ("min", "max"))
         lines.append(
-            f"{cell['network']:26}{cell['accuracy']:8.2%}{cell['seconds']:9.1f}"
+            f"{cell['network']:28}{cell['accuracy']:8.2%}{cell['seconds']:9.1f}"
             f"{cell['cpu_seconds']:9.1f}{cell['samples']:9}  {floor}"
             f"  frechet {low:.3f} to {high:.3f}"
         )
@@ -102,7 +102,11 @@ def main(
     datasets = ("digits",) if quick else datasets
     if not datasets:
         raise UsageError("--datasets: expected at least one name")
-    protocol = {"recipe": features.RECIPE, "backend": jax.default_backend()}
+    protocol = {
+        "recipe": features.RECIPE,
+        "backend": jax.default_backend(),
+        "draws": DRAWS,
+    }
     plan = {name: partial(measure, name, data_dir) for name in datasets}
     out = cells.place("feature_networks", quick, out)
     report = cells.run(out, protocol, plan)

@@ -60,8 +60,8 @@ def _load(name, data_dir, others, split):
     folder = os.path.abspath(os.path.expanduser(folder))
     if data_dir and not os.path.isdir(folder):
         raise UsageError(
-            f"data directory {data_dir!r} is not a folder; name the one with {name} in "
-            "it, or make it to have the set prepared there"
+            f"--data-dir {data_dir!r} is not a folder; name the one with {name} in it, "
+            "or make it to have the set prepared there"
         )
     builder = _builder(name, folder, others)
     shape = _image_shape(name, builder.info.features)
